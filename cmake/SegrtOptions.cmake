@@ -1,0 +1,71 @@
+# What a user may choose. Everything else follows from what is installed.
+include(CheckLanguage)
+check_language(CUDA)
+if(CMAKE_CUDA_COMPILER)
+  set(_segrt_cuda_default ON)
+else()
+  set(_segrt_cuda_default OFF)
+endif()
+
+set(SEGRT_CUDA ${_segrt_cuda_default} CACHE STRING "ON: nvcc and a GPU; EMULATE: CUDA kernels on the CPU, for tests; OFF: CPU only")
+set_property(CACHE SEGRT_CUDA PROPERTY STRINGS ON EMULATE OFF)
+set(SEGRT_SANITIZE "" CACHE STRING "address (ASan + UBSan), thread (TSan) or empty")
+set_property(CACHE SEGRT_SANITIZE PROPERTY STRINGS "" address thread)
+option(SEGRT_NATIVE "Compile for this machine's CPU (-march=native)" ON)
+option(SEGRT_TESTS "Build the tests" ON)
+
+if(NOT SEGRT_CUDA MATCHES "^(ON|EMULATE|OFF)$")
+  message(FATAL_ERROR "SEGRT_CUDA must be ON, EMULATE or OFF, got '${SEGRT_CUDA}'")
+endif()
+if(NOT SEGRT_SANITIZE MATCHES "^(|address|thread)$")
+  message(FATAL_ERROR "SEGRT_SANITIZE must be empty, address or thread, got '${SEGRT_SANITIZE}'")
+endif()
+if(SEGRT_SANITIZE AND SEGRT_CUDA STREQUAL "ON")
+  message(FATAL_ERROR "SEGRT_SANITIZE needs SEGRT_CUDA=EMULATE or OFF: the CUDA driver does not run under a host sanitizer")
+endif()
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_CXX_FLAGS_RELEASE "-O3")  # assertions stay: they are cheap here and state what cannot happen
+
+find_program(SEGRT_CCACHE ccache)
+if(SEGRT_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${SEGRT_CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${SEGRT_CCACHE})
+endif()
+
+if(SEGRT_CUDA STREQUAL "ON")
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 90)
+  endif()
+  enable_language(CUDA)
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+endif()
+
+# Flags of every target in this project (and of none that uses the installed package).
+add_library(segrt_flags INTERFACE)
+target_compile_options(segrt_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow -Werror -fno-math-errno -fno-trapping-math>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${SEGRT_NATIVE}>>:-march=native>
+  $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings --expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall,-Wextra,-Werror>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # 512-bit vectors: the CPU kernels are memory- and FMA-bound loops over channels.
+  target_compile_options(segrt_flags INTERFACE
+    $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${SEGRT_NATIVE}>>:-mprefer-vector-width=512>)
+endif()
+if(SEGRT_SANITIZE STREQUAL "address")
+  set(SEGRT_SANITIZE_FLAGS -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
+elseif(SEGRT_SANITIZE STREQUAL "thread")
+  set(SEGRT_SANITIZE_FLAGS -fsanitize=thread -fno-omit-frame-pointer -g1)
+endif()
+if(SEGRT_SANITIZE)
+  target_compile_options(segrt_flags INTERFACE ${SEGRT_SANITIZE_FLAGS})
+  target_link_options(segrt_flags INTERFACE ${SEGRT_SANITIZE_FLAGS})
+endif()
