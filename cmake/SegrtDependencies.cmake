@@ -7,7 +7,15 @@ find_package(Eigen3 REQUIRED)
 find_package(toml11 REQUIRED)
 find_package(doctest)
 find_package(Threads REQUIRED)
-find_package(dnnl REQUIRED)
+# Not find_package(dnnl): Debian's package file asks for OpenCL, which only its GPU engine needs.
+find_path(SEGRT_DNNL_INCLUDE oneapi/dnnl/dnnl.hpp REQUIRED)
+find_library(SEGRT_DNNL_LIBRARY dnnl REQUIRED)
+file(STRINGS ${SEGRT_DNNL_INCLUDE}/oneapi/dnnl/dnnl_version.h _dnnl_version REGEX "define DNNL_VERSION_(MAJOR|MINOR|PATCH) ")
+string(REGEX REPLACE "[^0-9;]+" "" _dnnl_version "${_dnnl_version}")
+string(REPLACE ";" "." SEGRT_DNNL_VERSION "${_dnnl_version}")
+add_library(segrt_dnnl INTERFACE)
+target_include_directories(segrt_dnnl SYSTEM INTERFACE $<BUILD_INTERFACE:${SEGRT_DNNL_INCLUDE}>)
+target_link_libraries(segrt_dnnl INTERFACE ${SEGRT_DNNL_LIBRARY})
 find_path(SEGRT_STB_INCLUDE stb/stb_image.h REQUIRED)
 
 # g++'s ThreadSanitizer does not see libgomp's synchronisation and would report every parallel loop.

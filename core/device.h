@@ -2,6 +2,7 @@
 // There is no current device: whoever needs one receives it, or reaches it through a tensor.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -83,6 +84,9 @@ class Device {
     return *static_cast<T*>(slot.get());
   }
 
+  // A new identity for a storage. Never reused, so a cache keyed by one cannot mistake a new tensor for an old one.
+  uint64_t next_storage_id() { return next_storage_id_.fetch_add(1, std::memory_order_relaxed); }
+
   // Whether operators record their backward pass (see autograd/tape.h: NoGrad).
   bool grad_enabled() const { return grad_enabled_; }
   void set_grad_enabled(bool on) { grad_enabled_ = on; }
@@ -101,6 +105,7 @@ class Device {
  private:
   DeviceKind kind_;
   std::string name_, description_;
+  std::atomic<uint64_t> next_storage_id_{1};
   bool grad_enabled_ = true;
   bool deterministic_ = false;
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
