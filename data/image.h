@@ -1,0 +1,50 @@
+// 8-bit images in host memory and the files they come from.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+namespace segrt::data {
+
+// pixels [height,width,channels], rows from the top. Photos have 3 channels (RGB), label maps 1 (class indices).
+struct Image {
+  int height = 0, width = 0, channels = 0;
+  std::vector<uint8_t> pixels;
+
+  Image() = default;
+  Image(int height, int width, int channels)  // all zero
+      : height(height), width(width), channels(channels), pixels(row_bytes() * static_cast<size_t>(height)) {}
+
+  bool empty() const { return pixels.empty(); }
+  size_t row_bytes() const { return static_cast<size_t>(width) * static_cast<size_t>(channels); }
+  uint8_t* row(int y) { return pixels.data() + static_cast<size_t>(y) * row_bytes(); }
+  const uint8_t* row(int y) const { return pixels.data() + static_cast<size_t>(y) * row_bytes(); }
+  bool operator==(const Image&) const = default;
+};
+
+// Sides and pixels above which a file is refused before anything is decoded: a few bytes can claim gigabytes.
+inline constexpr int kMaxImageSide = 32767;              // also the limit of the 16.16 arithmetic of nearest rotation
+inline constexpr int64_t kMaxImagePixels = 178'956'970;  // 512 MiB of RGB
+
+// All functions below throw FileError; its message is "<path>: <cause>".
+
+// A photo: JPEG, PNG, BMP, TGA or PNM with three 8-bit channels. Other channel counts (grey, alpha) and 16-bit samples
+// are refused rather than converted: a network trained on RGB would silently see something else.
+Image read_image(const std::filesystem::path& path);
+
+// A label map: PNG with 1, 2, 4 or 8 bits, grey or palette. Values are those stored: indices, never palette colours.
+Image read_label(const std::filesystem::path& path);
+
+// Height, width and channels as stored, from the header alone (a palette PNG has 1).
+struct ImageInfo {
+  int height = 0, width = 0, channels = 0;
+};
+ImageInfo read_image_info(const std::filesystem::path& path);
+
+// Writes 1 (grey), 3 (RGB) or 4 (RGBA) channels, missing folders included. The file appears under its name only when it
+// is complete.
+void write_png(const std::filesystem::path& path, const Image& image);
+
+}  // namespace segrt::data
