@@ -7,6 +7,7 @@ find_package(Eigen3 REQUIRED)
 find_package(toml11 REQUIRED)
 find_package(doctest)
 find_package(Threads REQUIRED)
+find_package(ZLIB REQUIRED)
 # Not find_package(dnnl): Debian's package file asks for OpenCL, which only its GPU engine needs.
 find_path(SEGRT_DNNL_INCLUDE oneapi/dnnl/dnnl.hpp REQUIRED)
 find_library(SEGRT_DNNL_LIBRARY dnnl REQUIRED)

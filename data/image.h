@@ -14,8 +14,8 @@ struct Image {
   std::vector<uint8_t> pixels;
 
   Image() = default;
-  Image(int height, int width, int channels)  // all zero
-      : height(height), width(width), channels(channels), pixels(row_bytes() * static_cast<size_t>(height)) {}
+  Image(int h, int w, int c)  // all zero
+      : height(h), width(w), channels(c), pixels(row_bytes() * static_cast<size_t>(h)) {}
 
   bool empty() const { return pixels.empty(); }
   size_t row_bytes() const { return static_cast<size_t>(width) * static_cast<size_t>(channels); }
@@ -30,7 +30,7 @@ inline constexpr int64_t kMaxImagePixels = 178'956'970;  // 512 MiB of RGB
 
 // All functions below throw FileError; its message is "<path>: <cause>".
 
-// A photo: JPEG, PNG, BMP, TGA or PNM with three 8-bit channels. Other channel counts (grey, alpha) and 16-bit samples
+// A photo: JPEG, PNG or BMP with three 8-bit channels. Other channel counts (grey, alpha) and 16-bit samples
 // are refused rather than converted: a network trained on RGB would silently see something else.
 Image read_image(const std::filesystem::path& path);
 

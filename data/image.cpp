@@ -1,0 +1,140 @@
+#include "data/image.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <system_error>
+
+#include "core/error.h"
+#include "data/png.h"
+
+#define STBI_NO_STDIO
+#include <stb/stb_image.h>
+
+namespace segrt::data {
+namespace {
+
+constexpr size_t kMaxFileBytes = size_t{1} << 30;  // stb_image and zlib count in int
+
+[[noreturn]] void fail(const std::filesystem::path& path, std::string_view cause) {
+  throw FileError(fmt::format("{}: {}", path.string(), cause));
+}
+
+struct CloseFile {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+using File = std::unique_ptr<std::FILE, CloseFile>;
+
+std::vector<uint8_t> read_bytes(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) fail(path, "no such file");
+  if (std::filesystem::is_directory(status)) fail(path, "is a folder, not an image");
+  if (!std::filesystem::is_regular_file(status)) fail(path, "is not a regular file");
+  const uintmax_t size = std::filesystem::file_size(path, error);
+  if (error) fail(path, error.message());
+  if (size == 0) fail(path, "is empty");
+  if (size > kMaxFileBytes) fail(path, fmt::format("{} bytes, more than an image may have", size));
+  const File file(std::fopen(path.c_str(), "rb"));
+  if (!file) fail(path, fmt::format("cannot open: {}", std::strerror(errno)));
+  std::vector<uint8_t> bytes(size);
+  if (std::fread(bytes.data(), 1, bytes.size(), file.get()) != bytes.size()) fail(path, "cannot read to the end");
+  return bytes;
+}
+
+bool is_jpeg(std::span<const uint8_t> bytes) { return bytes.size() >= 3 && bytes[0] == 0xff && bytes[1] == 0xd8; }
+
+// stb_image fills what a truncated JPEG lacks with grey and reports success, so look for the end marker first.
+// Segments carry their length; entropy-coded data after SOS runs to the next marker other than RST0..7 or a stuffed 00.
+bool jpeg_is_complete(std::span<const uint8_t> bytes) {
+  size_t i = 2;
+  while (i + 1 < bytes.size()) {
+    const void* found = std::memchr(bytes.data() + i, 0xff, bytes.size() - i);
+    if (found == nullptr) return false;
+    i = static_cast<size_t>(static_cast<const uint8_t*>(found) - bytes.data()) + 1;
+    while (i < bytes.size() && bytes[i] == 0xff) ++i;  // fill bytes
+    if (i >= bytes.size()) return false;
+    const int marker = bytes[i++];
+    if (marker == 0xd9) return true;
+    if (marker == 0x00 || marker == 0x01 || (marker >= 0xd0 && marker <= 0xd8)) continue;  // no length follows
+    if (i + 2 > bytes.size()) return false;
+    i += static_cast<size_t>(bytes[i]) << 8 | bytes[i + 1];
+  }
+  return false;
+}
+
+ImageInfo info_of(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
+  if (is_png(bytes)) {
+    const PngHeader header = read_png_header(path, bytes);
+    return {header.height, header.width, header.channels()};
+  }
+  ImageInfo info;
+  if (!stbi_info_from_memory(bytes.data(), static_cast<int>(bytes.size()), &info.width, &info.height, &info.channels))
+    fail(path, fmt::format("not a readable JPEG, PNG or BMP image ({})", stbi_failure_reason()));
+  if (info.width < 1 || info.height < 1 || int64_t{info.width} * info.height > kMaxImagePixels)
+    fail(path, fmt::format("size {}x{} is empty or above the limit ({} a side, {} pixels)", info.width, info.height,
+                           kMaxImageSide, kMaxImagePixels));
+  return info;
+}
+
+}  // namespace
+
+ImageInfo read_image_info(const std::filesystem::path& path) { return info_of(path, read_bytes(path)); }
+
+Image read_image(const std::filesystem::path& path) {
+  const std::vector<uint8_t> bytes = read_bytes(path);
+  const int length = static_cast<int>(bytes.size());
+  const ImageInfo info = info_of(path, bytes);
+  if (info.channels != 3) {
+    const bool palette = is_png(bytes) && read_png_header(path, bytes).colour == PngColour::palette;
+    fail(path, fmt::format("an image needs 3 channels (RGB), found {}{}", info.channels, palette ? " (palette)" : ""));
+  }
+  if (is_png(bytes)) {
+    if (read_png_header(path, bytes).bits != 8) fail(path, "an image needs 8 bits a channel, found 16");
+    check_png(path, bytes);
+  }
+  if (is_jpeg(bytes) && !jpeg_is_complete(bytes)) fail(path, "truncated JPEG: no end marker");
+
+  Image image;
+  int channels = 0;
+  const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
+      stbi_load_from_memory(bytes.data(), length, &image.width, &image.height, &channels, 3), stbi_image_free);
+  if (!pixels) fail(path, fmt::format("cannot decode: {}", stbi_failure_reason()));
+  image.channels = 3;
+  image.pixels.assign(pixels.get(), pixels.get() + image.row_bytes() * static_cast<size_t>(image.height));
+  return image;
+}
+
+Image read_label(const std::filesystem::path& path) {
+  const std::vector<uint8_t> bytes = read_bytes(path);
+  if (!is_png(bytes)) fail(path, "a label map must be a PNG file: other formats lose or colour the indices");
+  return decode_png_indices(path, bytes);
+}
+
+void write_png(const std::filesystem::path& path, const Image& image) {
+  const std::vector<uint8_t> bytes = encode_png(path, image);
+  std::error_code error;
+  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
+  if (error) fail(path, fmt::format("cannot create its folder: {}", error.message()));
+
+  std::filesystem::path unfinished = path;
+  unfinished += ".tmp";
+  bool written = false;
+  if (File file{std::fopen(unfinished.c_str(), "wb")}) {
+    written = std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size();
+    written = std::fclose(file.release()) == 0 && written;  // a full disk may show only here
+  }
+  const int cause = errno;
+  if (written) std::filesystem::rename(unfinished, path, error);
+  if (written && !error) return;
+  std::error_code ignored;
+  std::filesystem::remove(unfinished, ignored);
+  fail(path, fmt::format("cannot write: {}", error ? error.message() : std::strerror(cause)));
+}
+
+}  // namespace segrt::data
