@@ -1,0 +1,46 @@
+// Names and display colours of a dataset's classes, and pictures of label maps.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/image.h"
+
+namespace segrt::data {
+
+using Rgb = std::array<uint8_t, 3>;
+
+// Class k has names[k] and colours[k]; both have the same length, at most 255. `ignore_index` is no class.
+struct LabelTable {
+  std::vector<std::string> names;
+  std::vector<Rgb> colours;
+  int ignore_index = 255;
+
+  int size() const { return static_cast<int>(names.size()); }
+  bool operator==(const LabelTable&) const = default;
+};
+
+// The 19 evaluated classes of Cityscapes by train id, in the colours of its published label table (Cordts et al. 2016).
+LabelTable cityscapes_labels();
+
+// The 11 classes of CamVid in SegNet's order (Badrinarayanan et al. 2017), in CamVid's colours (Brostow et al. 2009).
+LabelTable camvid_labels();
+
+// `classes` classes "class 0", "class 1", ... in distinct colours. Throws ArgumentError unless 1 <= classes <= 255.
+LabelTable generic_labels(int classes);
+
+// The same with given names: the Cityscapes or CamVid colours where the names are those, else generic ones.
+LabelTable named_labels(std::vector<std::string> names);
+
+// label [h,w,1] -> [h,w,3] in the table's colours; values outside the table (ignore_index too) are black.
+// Throws ArgumentError unless label has one channel.
+Image colourise(const Image& label, const LabelTable& table);
+
+// image [h,w,3], label [h,w,1] -> [h,w,3]: `alpha` of the class colour over the image (0: image, 1: class colour;
+// ignored pixels keep the image), white lines between segments. Throws ArgumentError on other shapes or alpha outside
+// [0, 1].
+Image overlay(const Image& image, const Image& label, const LabelTable& table, double alpha = 0.5);
+
+}  // namespace segrt::data
