@@ -1,0 +1,69 @@
+// One emulated GPU thread as device.h sees it: its indices, and the requests it makes of the scheduler.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <source_location>
+#include <string>
+
+namespace segrt::emulator {
+
+using Site = std::source_location;
+
+struct Index3 {
+  int x, y, z;
+};
+
+// What all threads of a block share.
+struct BlockPlace {
+  Index3 block, block_dim, grid_dim;
+};
+
+struct Thread {
+  Index3 index{};
+  int linear = 0;     // x fastest
+  int fragments = 0;  // matrix fragments alive in this thread: the next one's number
+  const BlockPlace* place = nullptr;
+};
+
+// The running thread; null outside a kernel. One OS thread runs kernels at a time, and this stands for the registers of
+// the one GPU thread that it is being.
+extern Thread* running_thread;
+
+[[noreturn]] void fail_outside_kernel();
+inline Thread& this_thread() {
+  if (!running_thread) fail_outside_kernel();
+  return *running_thread;
+}
+
+// Ends the launch with an error that names kernel, block, thread, `site` and the seed.
+[[noreturn]] void fail(const std::string& what, const Site& site);
+[[noreturn]] void fail_alignment(const void* p, size_t wanted, const Site& site);
+
+// Waits for all threads of the block.
+void sync_block(const Site& site);
+
+// A rendezvous of the lanes of `mask`. Each brings a value of up to 16 bytes and a bit, says whose value it wants, and
+// leaves with that lane's value and everybody's bits.
+struct WarpOffer {
+  uint64_t value[2] = {};
+  int source_lane = 0;
+  bool predicate = false;
+};
+struct WarpResult {
+  uint64_t value[2];
+  unsigned ballot;  // bit i: lane i took part and offered true
+};
+WarpResult warp_exchange(const char* what, const WarpOffer& offer, unsigned mask, const Site& site);
+void sync_warp(unsigned mask, const Site& site);
+// All 32 lanes come with the same `tag`; the last to arrive runs `action(context)` once for the warp.
+void warp_together(const char* what, uint64_t tag, void (*action)(void*), void* context, const Site& site);
+
+// The block's memory under `key`, taken on first use and then filled with signalling NaNs. Static shared memory counts
+// against the 48 KiB that nvcc allows.
+void* block_memory(const void* key, size_t nbytes, const Site& site);
+void* dynamic_memory(const Site& site);
+// Tile `number` of this warp, 256 floats.
+float* fragment_tile(int number, const Site& site);
+
+}  // namespace segrt::emulator
