@@ -1,0 +1,169 @@
+#include "autograd/elementwise.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "kernels/reduce.h"
+
+namespace segrt::autograd {
+namespace {
+using kernels::Binary;
+using kernels::Unary;
+
+// The gradient of a broadcast operand: dy summed over the dimensions it was repeated in.
+Tensor summed_like(const Tensor& dy, const Shape& shape) {
+  if (dy.shape() == shape) return dy;
+  Tensor sum = Tensor::empty(shape, dy.dtype(), dy.device());
+  kernels::sum_to(dy, sum);
+  return sum;
+}
+
+Tensor binary_value(Binary op, const Tensor& a, const Tensor& b) {
+  Tensor y = Tensor::like(a);
+  kernels::binary_forward(op, a, b, y);
+  return y;
+}
+}  // namespace
+
+Var unary(Unary op, const Var& x, kernels::UnaryParams params) {
+  Tensor y = Tensor::like(x.value());
+  kernels::unary_forward(op, x.value(), y, params);
+  // relu, sigmoid, tanh and exp have derivatives in terms of y, which the next operator keeps anyway; the others need
+  // x.
+  const bool from_y = op == Unary::relu || op == Unary::sigmoid || op == Unary::tanh || op == Unary::exp;
+  return record(
+      "unary", {x}, y,
+      [op, params, xv = from_y ? Tensor() : x.value(), yv = from_y ? y : Tensor()](const Tensor& dy) -> Grads {
+        Tensor dx = reuse_or_like(dy);
+        const Tensor& saved = xv.defined() ? xv : yv;
+        kernels::unary_backward(op, saved, saved, dy, dx, params);
+        return {dx};
+      });
+}
+
+Var add(const Var& a, const Var& b) {
+  return record("add", {a, b}, binary_value(Binary::add, a.value(), b.value()),
+                [shape = b.shape(), db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
+                  return {dy, db_wanted ? summed_like(dy, shape) : Tensor()};
+                });
+}
+
+Var sub(const Var& a, const Var& b) {
+  return record("sub", {a, b}, binary_value(Binary::sub, a.value(), b.value()),
+                [shape = b.shape(), db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
+                  Tensor db;
+                  if (db_wanted) {
+                    Tensor negative = Tensor::like(dy);
+                    kernels::scale(dy, -1, 0, negative);
+                    db = summed_like(negative, shape);
+                  }
+                  return {dy, db};
+                });
+}
+
+Var mul(const Var& a, const Var& b) {
+  return record("mul", {a, b}, binary_value(Binary::mul, a.value(), b.value()),
+                [av = a.value(), bv = b.value(), da_wanted = a.needs_grad(),
+                 db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
+                  Tensor da, db;
+                  if (da_wanted) da = binary_value(Binary::mul, dy, bv);
+                  if (db_wanted) db = summed_like(binary_value(Binary::mul, dy, av), bv.shape());
+                  return {da, db};
+                });
+}
+
+Var div(const Var& a, const Var& b) {
+  Tensor y = binary_value(Binary::div, a.value(), b.value());
+  return record("div", {a, b}, y, [y, bv = b.value(), db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
+    const Tensor da = binary_value(Binary::div, dy, bv);  // dy / b
+    Tensor db;
+    if (db_wanted) {  // -dy * y / b
+      Tensor product = binary_value(Binary::mul, da, y);
+      kernels::scale(product, -1, 0, product);
+      db = summed_like(product, bv.shape());
+    }
+    return {da, db};
+  });
+}
+
+Var scale(const Var& x, double alpha, double beta) {
+  Tensor y = Tensor::like(x.value());
+  kernels::scale(x.value(), alpha, beta, y);
+  return record("scale", {x}, y, [alpha](const Tensor& dy) -> Grads {
+    Tensor dx = reuse_or_like(dy);
+    kernels::scale(dy, alpha, 0, dx);
+    return {dx};
+  });
+}
+
+Var cast(const Var& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  Tensor y = Tensor::empty(x.shape(), dtype, x.device());
+  kernels::cast(x.value(), y);
+  return record("cast", {x}, y, [from = x.dtype()](const Tensor& dy) -> Grads {
+    Tensor dx = Tensor::empty(dy.shape(), from, dy.device());
+    kernels::cast(dy, dx);
+    return {dx};
+  });
+}
+
+Var reshape(const Var& x, const Shape& shape) {
+  return record("reshape", {x}, x.value().reshape(shape),
+                [from = x.shape()](const Tensor& dy) -> Grads { return {dy.reshape(from)}; });
+}
+
+Var concat_channels(const std::vector<Var>& parts) {
+  if (parts.empty()) throw ArgumentError("concat_channels: no inputs");
+  std::vector<int64_t> dims(parts[0].shape().dims().begin(), parts[0].shape().dims().end());
+  if (dims.empty()) throw ArgumentError("concat_channels: expected at least one dimension, got a scalar");
+  std::vector<Shape> shapes;
+  dims.back() = 0;
+  for (const Var& part : parts) {
+    dims.back() += part.dim(-1);
+    shapes.push_back(part.shape());
+  }
+  Tensor y = Tensor::empty(Shape(std::span<const int64_t>(dims)), parts[0].dtype(), parts[0].device());
+  int64_t offset = 0;
+  for (const Var& part : parts) {
+    kernels::copy_into_channels(part.value(), y, offset);
+    offset += part.dim(-1);
+  }
+  return record("concat_channels", parts, y, [shapes](const Tensor& dy) -> Grads {
+    Grads grads;
+    int64_t begin = 0;
+    for (const Shape& shape : shapes) {
+      grads.push_back(Tensor::empty(shape, dy.dtype(), dy.device()));
+      kernels::copy_from_channels(dy, begin, grads.back());
+      begin += shape[-1];
+    }
+    return grads;
+  });
+}
+
+Var sum(const Var& x) {
+  Tensor y = Tensor::empty({1}, x.dtype(), x.device());
+  kernels::sum_to(x.value().reshape({x.value().numel()}), y);
+  return record("sum", {x}, y, [shape = x.shape()](const Tensor& dy) -> Grads {
+    Tensor zero = Tensor::zeros({shape.numel()}, dy.dtype(), dy.device());
+    return {binary_value(Binary::add, zero, dy).reshape(shape)};
+  });
+}
+
+Var mean(const Var& x) {
+  if (x.value().numel() == 0) throw ArgumentError("mean: x is empty");
+  return scale(sum(x), 1.0 / static_cast<double>(x.value().numel()));
+}
+
+Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step) {
+  if (p == 0) return x;
+  Tensor y = Tensor::like(x.value());
+  kernels::dropout(x.value(), p, seed, layer, step, y);
+  // The step counter may have moved on by the time of the backward pass (gradient accumulation), so its value is kept.
+  return record("dropout", {x}, y, [p, seed, layer, at = step.clone()](const Tensor& dy) -> Grads {
+    Tensor dx = reuse_or_like(dy);
+    kernels::dropout(dy, p, seed, layer, at, dx);
+    return {dx};
+  });
+}
+
+}  // namespace segrt::autograd

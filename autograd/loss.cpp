@@ -1,0 +1,108 @@
+#include "autograd/loss.h"
+
+#include "core/error.h"
+#include "kernels/elementwise.h"
+#include "kernels/reduce.h"
+
+namespace segrt::autograd {
+namespace {
+DType loss_dtype(const Tensor& x) { return x.dtype() == DType::f64 ? DType::f64 : DType::f32; }
+
+using Forward = void (*)(const Tensor&, const Tensor&, const kernels::CrossEntropyOptions&, Tensor&, Tensor&);
+using Backward = void (*)(const Tensor&, const Tensor&, const kernels::CrossEntropyOptions&, const Tensor&, Tensor&);
+
+// Cross-entropy and negative log-likelihood differ in their kernels alone.
+Var label_loss(const char* op, Forward forward, Backward backward_pass, const Var& x, const Tensor& labels,
+               const CrossEntropyOptions& o) {
+  const Tensor class_weight = o.class_weight;
+  const kernels::CrossEntropyOptions options{o.ignore_index, class_weight.defined() ? &class_weight : nullptr};
+  Tensor each = Tensor::empty(labels.shape(), loss_dtype(x.value()), x.device());
+  Tensor weight_sum = Tensor::empty({1}, each.dtype(), x.device());
+  forward(x.value(), labels, options, each, weight_sum);
+  Tensor y = each;
+  if (o.reduction != Reduction::none) {
+    y = Tensor::empty({1}, each.dtype(), x.device());
+    kernels::sum_to(each.reshape({each.numel()}), y);
+    if (o.reduction == Reduction::mean) kernels::binary_forward(kernels::Binary::div, y, weight_sum, y);
+  }
+  return record(op, {x}, y,
+                [xv = x.value(), labels, class_weight, ignore = o.ignore_index, reduction = o.reduction, weight_sum,
+                 backward_pass](const Tensor& dy) -> Grads {
+                  Tensor scale = dy;
+                  if (reduction == Reduction::mean) {
+                    scale = Tensor::like(dy);
+                    kernels::binary_forward(kernels::Binary::div, dy, weight_sum, scale);
+                  }
+                  Tensor dx = Tensor::like(xv);
+                  backward_pass(xv, labels, {ignore, class_weight.defined() ? &class_weight : nullptr}, scale, dx);
+                  return {dx};
+                });
+}
+}  // namespace
+
+Var softmax(const Var& x) {
+  Tensor y = Tensor::like(x.value());
+  kernels::softmax_forward(x.value(), y);
+  // dx needs y alone, so x is not kept alive.
+  return record("softmax", {x}, y, [y](const Tensor& dy) -> Grads {
+    Tensor dx = reuse_or_like(dy);
+    kernels::softmax_backward(y, dy, dx);
+    return {dx};
+  });
+}
+
+Var log_softmax(const Var& x) {
+  Tensor y = Tensor::like(x.value());
+  kernels::log_softmax_forward(x.value(), y);
+  return record("log_softmax", {x}, y, [y](const Tensor& dy) -> Grads {
+    Tensor dx = reuse_or_like(dy);
+    kernels::log_softmax_backward(y, dy, dx);
+    return {dx};
+  });
+}
+
+Var cross_entropy(const Var& logits, const Tensor& labels, const CrossEntropyOptions& o) {
+  return label_loss("cross_entropy", kernels::cross_entropy_forward, kernels::cross_entropy_backward, logits, labels,
+                    o);
+}
+
+Var nll(const Var& log_probabilities, const Tensor& labels, const CrossEntropyOptions& o) {
+  return label_loss("nll", kernels::nll_forward, kernels::nll_backward, log_probabilities, labels, o);
+}
+
+Var upsample(const Var& scores, const kernels::UpsampleTaps& taps) {
+  if (scores.shape().rank() != 4)
+    throw ArgumentError("upsample: scores: expected [N,h,w,C], got " + to_string(scores.shape()));
+  Tensor y = Tensor::empty({scores.dim(0), taps.y.out, taps.x.out, scores.dim(3)}, scores.dtype(), scores.device());
+  kernels::upsample_forward(scores.value(), taps, y);
+  return record("upsample", {scores}, y, [taps, shape = scores.shape()](const Tensor& dy) -> Grads {
+    Tensor dx = Tensor::empty(shape, dy.dtype(), dy.device());
+    kernels::upsample_backward(dy, taps, dx);
+    return {dx};
+  });
+}
+
+SegmentationLoss upsample_cross_entropy(const Var& scores, const kernels::UpsampleTaps& taps, const Tensor& labels,
+                                        int ignore_index, const Tensor& class_weight) {
+  const DType dtype = loss_dtype(scores.value());
+  Device& device = scores.device();
+  Tensor loss = Tensor::empty({1}, dtype, device), weight_sum = Tensor::empty({1}, dtype, device);
+  Tensor log_sum_exp = Tensor::empty(labels.shape(), dtype, device);
+  Tensor correct = Tensor::empty({1}, DType::i64, device);
+  kernels::upsample_cross_entropy_forward(scores.value(), taps, labels,
+                                          {ignore_index, class_weight.defined() ? &class_weight : nullptr}, loss,
+                                          weight_sum, log_sum_exp, correct);
+  // One log-sum-exp a pixel is kept; the softmax itself is computed again from the scores.
+  Var loss_var = record("upsample_cross_entropy", {scores}, loss,
+                        [sv = scores.value(), taps, labels, ignore_index, class_weight, log_sum_exp,
+                         weight_sum](const Tensor& dy) -> Grads {
+                          Tensor dscores = Tensor::like(sv);
+                          kernels::upsample_cross_entropy_backward(
+                              sv, taps, labels, {ignore_index, class_weight.defined() ? &class_weight : nullptr},
+                              log_sum_exp, weight_sum, dy, dscores);
+                          return {dscores};
+                        });
+  return {loss_var, correct, weight_sum};
+}
+
+}  // namespace segrt::autograd

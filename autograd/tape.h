@@ -1,0 +1,77 @@
+// Reverse-mode automatic differentiation. A Var is a tensor value and, where a gradient is wanted, a node that
+// remembers how the value came about. Operators compute their value, then record() a closure that maps the output's
+// gradient to the inputs' gradients.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace segrt {
+
+// Gradients in input order; an undefined tensor where an input needs none.
+using Grads = std::vector<Tensor>;
+using BackwardFn = std::function<Grads(const Tensor& dy)>;
+
+class Var {
+ public:
+  Var() = default;
+  Var(Tensor value)
+      : value_(std::move(value)) {}    // a constant; implicit, so that tensors go wherever operators take Vars
+  static Var parameter(Tensor value);  // a leaf that collects a gradient
+
+  const Tensor& value() const { return value_; }
+  bool defined() const { return value_.defined(); }
+  const Shape& shape() const { return value_.shape(); }
+  int64_t dim(int i) const { return value_.dim(i); }
+  DType dtype() const { return value_.dtype(); }
+  Device& device() const { return value_.device(); }
+
+  bool needs_grad() const { return node_ != nullptr; }
+  // A leaf's gradient, summed over all backward() calls since clear_grad(); undefined when none has arrived.
+  const Tensor& grad() const;
+  void set_grad(Tensor grad);
+  void clear_grad();
+  Var detach() const { return Var(value_); }
+
+ private:
+  struct Node;
+  friend Var record(std::string_view, const std::vector<Var>&, Tensor, BackwardFn);
+  friend void backward(const Var&);
+
+  Tensor value_;
+  std::shared_ptr<Node> node_;
+};
+
+// The result of operator `op` with value y. Keeps `backward` and links to the inputs when some input needs a gradient
+// and the device's grad_enabled() is set; else a constant. The closure captures tensors, never the Var of its own
+// output: that would leak.
+Var record(std::string_view op, const std::vector<Var>& inputs, Tensor y, BackwardFn backward);
+
+// True when an operator over these inputs will be recorded: whether it must keep what its backward pass needs.
+bool recording(const std::vector<Var>& inputs);
+
+// Adds d loss / d leaf to every leaf that loss (one element) depends on. Each node's saved tensors and gradient are
+// released as soon as they have been used; a second backward through the same nodes throws.
+void backward(const Var& loss);
+
+// dy itself when nobody else holds it, so that a gradient kernel may work in place, else a new tensor like it.
+Tensor reuse_or_like(const Tensor& dy);
+
+// While it lives, operators on the device record nothing.
+class NoGrad {
+ public:
+  explicit NoGrad(Device& device) : device_(device), before_(device.grad_enabled()) { device.set_grad_enabled(false); }
+  ~NoGrad() { device_.set_grad_enabled(before_); }
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  Device& device_;
+  bool before_;
+};
+
+}  // namespace segrt
