@@ -26,10 +26,12 @@ struct MemoryStats {
   int64_t reserved_bytes = 0;  // taken from the system: live plus cached for reuse
 };
 
-// One executed layer, reported to Device::observer (summaries and profiles).
+class Tensor;
+
+// One executed layer, reported to Device::observer (summaries, profiles, the search for a non-finite value).
 struct LayerEvent {
   std::string_view kind;  // "conv2d"
-  Shape output;
+  const Tensor& output;
   int64_t parameters = 0;
   int64_t multiply_adds = 0;
 };

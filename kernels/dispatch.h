@@ -38,6 +38,7 @@ void on_device(const Tensor& x, Cuda&& cuda, Cpu&& cpu) {
       cuda();
       return;
 #else
+      static_cast<void>(cuda);
       throw DeviceError("this build has no CUDA");
 #endif
   }

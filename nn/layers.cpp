@@ -1,0 +1,154 @@
+#include "nn/layers.h"
+
+#include <cmath>
+
+#include "autograd/conv.h"
+#include "autograd/elementwise.h"
+#include "core/error.h"
+#include "kernels/elementwise.h"
+#include "kernels/norm.h"
+#include "kernels/optimizer.h"
+
+namespace segrt::nn {
+namespace {
+void observe(const LayerEvent& event) {
+  Device& device = event.output.device();
+  if (device.observer) device.observer(event);
+}
+
+// w[o,...] * factor[o], in `dtype`.
+Tensor scaled_rows(const Tensor& w, const Tensor& factor, DType dtype) {
+  Tensor scaled = Tensor::like(w);
+  kernels::binary_forward(kernels::Binary::mul, w, factor.reshape({w.dim(0), 1, 1, 1}), scaled);
+  if (dtype == DType::f32) return scaled;
+  Tensor narrow = Tensor::empty(w.shape(), dtype, w.device());
+  kernels::cast(scaled, narrow);
+  return narrow;
+}
+}  // namespace
+
+Conv2d::Conv2d(const Options& o, Init& init)
+    : options_(o),
+      geometry_(kernels::ConvGeometry::square({o.stride, o.padding, o.dilation, o.groups})),
+      weight_(parameter("weight", init.normal({o.out, o.kernel, o.kernel, o.in / o.groups},
+                                              std::sqrt(2.0 / (static_cast<double>(o.kernel) * o.kernel * o.out))))),
+      bias_(o.bias
+                ? parameter("bias", o.bias_init == BiasInit::zeros
+                                        ? init.constant({o.out}, 0)
+                                        : init.uniform({o.out}, -1 / std::sqrt(o.kernel * o.kernel * o.in / o.groups),
+                                                       1 / std::sqrt(o.kernel * o.kernel * o.in / o.groups)))
+                : no_bias_) {
+  if (o.groups < 1 || o.in % o.groups != 0 || o.out % o.groups != 0)
+    throw ArgumentError("Conv2d: " + std::to_string(o.in) + " -> " + std::to_string(o.out) +
+                        " channels do not divide into " + std::to_string(o.groups) + " groups");
+}
+
+void Conv2d::report(const Tensor& y, int64_t extra_parameters) const {
+  if (!y.device().observer) return;
+  const int64_t own = weight_.value().numel() + (bias_.defined() ? bias_.value().numel() : 0);
+  observe({"conv2d", y, own + extra_parameters, kernels::conv2d_multiply_adds(y.shape(), weight_.shape())});
+}
+
+Var Conv2d::forward(const Var& x) const {
+  if (recording({x, weight_})) {
+    const Var y = autograd::conv2d(x, autograd::cast(weight_, x.dtype()), bias_, geometry_);
+    report(y.value(), 0);
+    return y;
+  }
+  const Folded& f = folded(nullptr, x.dtype());
+  Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), weight_.shape(), geometry_), x.dtype(), x.device());
+  kernels::conv2d_forward(x.value(), f.weight, {.bias = f.bias.defined() ? &f.bias : nullptr}, geometry_, y);
+  report(y, 0);
+  return y;
+}
+
+const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype) const {
+  std::array<uint64_t, 11> key{static_cast<uint64_t>(dtype) + 1, weight_.value().storage_id(),
+                               weight_.value().version(), bias_.value().storage_id(), bias_.value().version()};
+  if (bn != nullptr) {
+    key[5] = bn->weight().value().storage_id();
+    key[6] = bn->weight().value().version();
+    key[7] = bn->bias().value().version();
+    key[8] = bn->running_mean().version();
+    key[9] = bn->running_var().version();
+    key[10] = 1;
+  }
+  if (folded_.key == key) return folded_;
+  folded_.key = key;
+  folded_.bias = bias_.value();
+  if (bn == nullptr) {
+    folded_.weight = weight_.value();
+    if (dtype != DType::f32) {
+      folded_.weight = Tensor::empty(weight_.shape(), dtype, weight_.device());
+      kernels::cast(weight_.value(), folded_.weight);
+    }
+    return folded_;
+  }
+  // bn(conv(x) + bias) = scale * conv(x) + shift. The norm's own kernel gives both: scale from ones without mean and
+  // bias, shift from the convolution's bias (or zeros).
+  Device& device = weight_.device();
+  const Shape row{1, weight_.dim(0)};
+  const Tensor zero = Tensor::zeros({weight_.dim(0)}, DType::f32, device);
+  Tensor ones = Tensor::empty(row, DType::f32, device), scale = Tensor::like(ones), shift = Tensor::like(ones);
+  kernels::fill(ones, 1);
+  const kernels::BatchNormParams params{bn->running_mean(), bn->running_var(), bn->weight().value(), bn->bias().value(),
+                                        bn->options().eps};
+  kernels::batch_norm_apply(ones, {zero, params.var, params.weight, zero, params.eps}, nullptr, false, scale);
+  const Tensor start = bias_.defined() ? bias_.value() : zero;
+  kernels::batch_norm_apply(start.reshape(row), params, nullptr, false, shift);
+  folded_.weight = scaled_rows(weight_.value(), scale, dtype);
+  folded_.bias = shift.reshape({weight_.dim(0)});
+  return folded_;
+}
+
+Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual) {
+  if (bn.training() || recording({x, conv.weight_, bn.weight()})) return bn.forward(conv.forward(x), act, residual);
+  const Conv2d::Folded& f = conv.folded(&bn, x.dtype());
+  Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), conv.weight_.shape(), conv.geometry_), x.dtype(),
+                           x.device());
+  kernels::conv2d_forward(
+      x.value(), f.weight,
+      {.bias = &f.bias, .residual = residual.defined() ? &residual.value() : nullptr, .relu = act == Act::relu},
+      conv.geometry_, y);
+  conv.report(y, 2 * int64_t{bn.options().channels});
+  return y;
+}
+
+BatchNorm::BatchNorm(const Options& o, Init& init)
+    : options_(o),
+      weight_(parameter("weight", init.constant({o.channels}, 1))),
+      bias_(parameter("bias", init.constant({o.channels}, 0))),
+      running_mean_(buffer("running_mean", init.constant({o.channels}, 0))),
+      running_var_(buffer("running_var", init.constant({o.channels}, 1))),
+      batches_(buffer("num_batches_tracked", Tensor::zeros({}, DType::i64, init.device()), /*optional=*/true)) {}
+
+Var BatchNorm::forward(const Var& x, Act act, const Var& residual) const {
+  const Var y = autograd::batch_norm(x, weight_, bias_,
+                                     {.running_mean = running_mean_,
+                                      .running_var = running_var_,
+                                      .eps = options_.eps,
+                                      .momentum = options_.momentum,
+                                      .training = training()},
+                                     residual, act == Act::relu);
+  if (training()) {
+    Tensor count = batches_.reshape({1});
+    kernels::advance_step(count);
+  }
+  observe({"batch_norm", y.value(), 2 * int64_t{options_.channels}, 0});
+  return y;
+}
+
+Linear::Linear(const Options& o, Init& init)
+    : options_(o),
+      weight_(parameter("weight", init.uniform({o.out, o.in}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in)))),
+      bias_(o.bias ? parameter("bias", init.uniform({o.out}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in))) : no_bias_) {}
+
+Var Linear::forward(const Var& x) const {
+  const Var y = autograd::linear(x, autograd::cast(weight_, x.dtype()), bias_);
+  if (x.device().observer)
+    observe({"linear", y.value(), weight_.value().numel() + (bias_.defined() ? options_.out : 0),
+             y.value().numel() * options_.in});
+  return y;
+}
+
+}  // namespace segrt::nn

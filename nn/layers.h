@@ -1,0 +1,98 @@
+// Layers with parameters. Names of parameters and buffers are PyTorch's, so that published checkpoints load by name.
+// Activations are [N,H,W,C] in the compute dtype; parameters are f32 and are cast where the activation is narrower.
+#pragma once
+
+#include <array>
+
+#include "autograd/norm.h"
+#include "kernels/conv.h"
+#include "nn/module.h"
+
+namespace segrt::nn {
+
+enum class Act : uint8_t { none, relu };
+
+// weight [out,kernel,kernel,in/groups], bias [out]. Weight: normal, std sqrt(2 / (kernel^2 * out)) (He et al. 2015, fan
+// out) unless Options say otherwise; bias: zeros, or uniform in +-1/sqrt(fan in).
+class Conv2d final : public Module {
+ public:
+  enum class BiasInit : uint8_t { zeros, uniform };
+  struct Options {
+    int in, out, kernel = 3, stride = 1, padding = 0, dilation = 1, groups = 1;
+    bool bias = false;
+    BiasInit bias_init = BiasInit::zeros;
+  };
+  Conv2d(const Options& o, Init& init);
+  Var forward(const Var& x) const;  // [N,H,W,in] -> [N,P,Q,out]
+
+  const Options& options() const { return options_; }
+  const kernels::ConvGeometry& geometry() const { return geometry_; }
+  const Var& weight() const { return weight_; }
+  const Var& bias() const { return bias_; }  // undefined without bias
+
+ private:
+  friend Var conv_bn(const Conv2d&, const class BatchNorm&, const Var&, Act, const Var&);
+  // For inference: weight (times the batch norm's scale) in the activation's dtype, and the bias that goes with it.
+  struct Folded {
+    std::array<uint64_t, 11> key{};  // identities and versions of what it was made from
+    Tensor weight, bias;
+  };
+  const Folded& folded(const BatchNorm* bn, DType dtype) const;
+  void report(const Tensor& y, int64_t extra_parameters) const;
+
+  Options options_;
+  kernels::ConvGeometry geometry_;
+  Var& weight_;
+  Var no_bias_;
+  Var& bias_;
+  mutable Folded folded_;
+};
+
+// weight, bias, running_mean, running_var [channels]; num_batches_tracked [] i64. Normalises by batch statistics in
+// training mode.
+class BatchNorm final : public Module {
+ public:
+  struct Options {
+    int channels;
+    double eps = 1e-5, momentum = 0.1;
+  };
+  BatchNorm(const Options& o, Init& init);
+  Var forward(const Var& x, Act act = Act::none, const Var& residual = {}) const;
+
+  const Options& options() const { return options_; }
+  const Var& weight() const { return weight_; }
+  const Var& bias() const { return bias_; }
+  const Tensor& running_mean() const { return running_mean_; }
+  const Tensor& running_var() const { return running_var_; }
+
+ private:
+  Options options_;
+  Var& weight_;
+  Var& bias_;
+  Tensor& running_mean_;
+  Tensor& running_var_;
+  Tensor& batches_;
+};
+
+// act(bn(conv(x)) + residual). In inference the norm is folded into the convolution's weights and all of it is one
+// kernel.
+Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual = {});
+
+// y = x weight^T + bias. weight [out,in]: uniform in +-1/sqrt(in), bias likewise.
+class Linear final : public Module {
+ public:
+  struct Options {
+    int in, out;
+    bool bias = true;
+  };
+  Linear(const Options& o, Init& init);
+  Var forward(const Var& x) const;  // [...,in] -> [...,out]
+
+ private:
+  Options options_;
+  Var& weight_;
+  Var no_bias_;
+  Var& bias_;
+};
+
+}  // namespace segrt::nn

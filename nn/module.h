@@ -1,0 +1,97 @@
+// A tree of named parts. A module owns its parameters, buffers and children; the path of a tensor from the root
+// ("layer3.0.conv1.weight") is its upstream state_dict name.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autograd/tape.h"
+#include "nn/init.h"
+
+namespace segrt::nn {
+
+struct Parameter {
+  std::string name;     // within its module: "weight"
+  Var var;              // f32
+  bool trained = true;  // false: part of the state, but the optimizer leaves it alone (DRN's up.weight)
+};
+
+// A tensor that is state but not trained: running statistics, counters.
+struct Buffer {
+  std::string name;
+  Tensor tensor;
+  bool optional = false;  // may be absent from a checkpoint (num_batches_tracked in files of 2017)
+};
+
+class Module {
+ public:
+  virtual ~Module() = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+
+  // The whole subtree in state_dict order: a module's parameters, its buffers, then its children in order of creation.
+  // Paths are relative to this module.
+  void visit_parameters(const std::function<void(const std::string& path, Parameter&)>& f);
+  void visit_buffers(const std::function<void(const std::string& path, Buffer&)>& f);
+  void visit_modules(const std::function<void(const std::string& path, Module&)>& f);
+  // Parameters and buffers interleaved as state_dict lists them; exactly one of the pointers is set.
+  struct StateEntry {
+    std::string path;
+    Parameter* parameter;
+    Buffer* buffer;
+  };
+  std::vector<StateEntry> state();
+
+  // Training mode: batch statistics, dropout. Applies to the subtree.
+  void set_training(bool on);
+  bool training() const { return training_; }
+  void clear_grads();
+  int64_t parameter_count();  // elements of all parameters, trained or not
+
+ protected:
+  Module() = default;
+
+  Var& parameter(std::string name, Tensor value, bool trained = true);
+  Tensor& buffer(std::string name, Tensor value, bool optional = false);
+  // Constructs a T(args...) as child `name` and returns it; the module owns it.
+  template <typename T, typename... Args>
+  T& child(std::string name, Args&&... args) {
+    auto owned = std::make_unique<T>(std::forward<Args>(args)...);
+    T& reference = *owned;
+    adopt(std::move(name), std::move(owned));
+    return reference;
+  }
+  template <typename T>
+  T& child(std::string name, const typename T::Options& options, Init& init) {
+    auto owned = std::make_unique<T>(options, init);
+    T& reference = *owned;
+    adopt(std::move(name), std::move(owned));
+    return reference;
+  }
+
+ private:
+  struct Child {
+    std::string name;
+    std::unique_ptr<Module> module;
+  };
+  void adopt(std::string name, std::unique_ptr<Module> module);
+
+  // unique_ptr keeps references to members valid while the lists grow.
+  std::vector<std::unique_ptr<Parameter>> parameters_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<Child> children_;
+  bool training_ = false;
+};
+
+// Children named 0, 1, 2, ... as in nn.Sequential, some of which may be missing (a ReLU has a number but no
+// parameters).
+class Sequence : public Module {
+ public:
+  using Module::child;
+};
+
+}  // namespace segrt::nn
