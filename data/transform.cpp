@@ -1,0 +1,158 @@
+#include "data/transform.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "core/error.h"
+
+namespace segrt::data {
+namespace {
+
+Filter filter_for(double ratio) { return ratio < 1.0 ? Filter::lanczos : Filter::bicubic; }
+
+std::vector<int> identity(int length) {
+  std::vector<int> indices(static_cast<size_t>(length));
+  std::iota(indices.begin(), indices.end(), 0);
+  return indices;
+}
+
+// The source indices of an output axis: pad and crop of a scaled axis, then the flip.
+std::vector<int> output_axis(int length, int crop_size, int begin, const Padding& padding, bool flip) {
+  std::vector<int> axis = crop_size > 0 ? crop_indices(length, crop_size, begin, padding) : identity(length);
+  if (flip) std::reverse(axis.begin(), axis.end());
+  return axis;
+}
+
+// Smallest window that holds all indices used; negative ones are padding.
+Window bounds(const std::vector<int>& rows, const std::vector<int>& columns) {
+  auto range = [](const std::vector<int>& axis) {
+    int low = -1, high = -1;
+    for (const int i : axis) {
+      if (i < 0) continue;
+      low = low < 0 ? i : std::min(low, i);
+      high = std::max(high, i);
+    }
+    return low < 0 ? std::pair{0, 1} : std::pair{low, high - low + 1};
+  };
+  const auto [y, height] = range(rows);
+  const auto [x, width] = range(columns);
+  return {y, x, height, width};
+}
+
+void shift(std::vector<int>& axis, int origin) {
+  for (int& i : axis)
+    if (i >= 0) i -= origin;
+}
+
+void compose(std::vector<int>& axis, const std::vector<int>& source) {
+  for (int& i : axis)
+    if (i >= 0) i = source[static_cast<size_t>(i)];
+}
+
+}  // namespace
+
+int scaled_length(int length, double ratio) { return std::max(static_cast<int>(ratio * length), 1); }
+
+Image scale_image(const Image& image, double ratio) {
+  if (ratio == 1.0) return image;
+  return resize(image, scaled_length(image.height, ratio), scaled_length(image.width, ratio), filter_for(ratio));
+}
+
+Image scale_for_testing(const Image& image, double scale) {
+  if (scale == 1.0) return image;
+  return resize(image, scaled_length(image.height, scale), scaled_length(image.width, scale), Filter::bicubic);
+}
+
+TrainTransform::TrainTransform(const Options& options) : options_(options) {
+  if (options.crop_height < 0 || options.crop_width < 0 || (options.crop_height == 0) != (options.crop_width == 0))
+    throw ArgumentError(fmt::format("augmentation: crop {}x{}: both sides must be > 0, or both 0 for none",
+                                    options.crop_height, options.crop_width));
+  if (options.random_rotate < 0 || options.random_rotate > 180)
+    throw ArgumentError(
+        fmt::format("augmentation: random_rotate must be in 0..180 degrees, got {}", options.random_rotate));
+  if (options.random_scale != 0 && !(options.random_scale >= 1 && options.random_scale <= 16))
+    throw ArgumentError(fmt::format("augmentation: random_scale must be 0 or in 1..16, got {}", options.random_scale));
+}
+
+TrainTransform::Draws TrainTransform::draw(int height, int width, Rng& rng) const {
+  Draws draws;
+  if (options_.random_rotate > 0)
+    draws.angle_degrees = static_cast<double>(rng.integer(-options_.random_rotate, options_.random_rotate));
+  if (options_.random_scale > 0) draws.ratio = rng.uniform(1.0 / options_.random_scale, options_.random_scale);
+  if (options_.crop_height > 0) {
+    const int h = std::max(scaled_length(height, draws.ratio), options_.crop_height);
+    const int w = std::max(scaled_length(width, draws.ratio), options_.crop_width);
+    if (h != options_.crop_height || w != options_.crop_width) {
+      draws.x = static_cast<int>(rng.integer(0, w - options_.crop_width));
+      draws.y = static_cast<int>(rng.integer(0, h - options_.crop_height));
+    }
+  }
+  if (options_.flip) draws.flip = rng.uniform() < 0.5;
+  return draws;
+}
+
+Sample TrainTransform::apply(const Sample& sample, const Draws& draws) const {
+  const Image& image = sample.image;
+  const int height = scaled_length(image.height, draws.ratio), width = scaled_length(image.width, draws.ratio);
+  auto axes = [&](const Padding& padding) {
+    return std::pair{output_axis(height, options_.crop_height, draws.y, padding, false),
+                     output_axis(width, options_.crop_width, draws.x, padding, draws.flip)};
+  };
+  Sample out;
+  out.name = sample.name;
+  {
+    auto [rows, columns] = axes(options_.image_padding);
+    const Resizing resizing{image.height, image.width, height, width, filter_for(draws.ratio)};
+    const Window target = bounds(rows, columns), source = resizing.source(target);
+    const Image part = draws.angle_degrees == 0 ? Image() : rotate_image(image, draws.angle_degrees, source);
+    const Image scaled = part.empty() ? resizing.apply(image, {0, 0, image.height, image.width}, target)
+                                      : resizing.apply(part, source, target);
+    shift(rows, target.y);
+    shift(columns, target.x);
+    out.image = gather(scaled, rows, columns, options_.image_padding.value);
+  }
+  const Image& label = sample.label;
+  if (label.empty()) return out;
+  if (label.height != image.height || label.width != image.width)
+    throw ArgumentError(fmt::format("augmentation: image is {}x{} but its label map {}x{}", image.height, image.width,
+                                    label.height, label.width));
+  auto [rows, columns] = axes({.reflect = false, .value = options_.label_fill});
+  if (draws.ratio != 1.0) {
+    compose(rows, nearest_indices(label.height, height));
+    compose(columns, nearest_indices(label.width, width));
+  }
+  if (draws.angle_degrees == 0) {
+    out.label = gather(label, rows, columns, options_.label_fill);
+    return out;
+  }
+  const Window source = bounds(rows, columns);
+  shift(rows, source.y);
+  shift(columns, source.x);
+  out.label =
+      gather(rotate_label(label, draws.angle_degrees, options_.label_fill, source), rows, columns, options_.label_fill);
+  return out;
+}
+
+Sample TrainTransform::apply(Sample sample, Rng& rng) const {
+  const Draws draws = draw(sample.image.height, sample.image.width, rng);
+  return apply(sample, draws);
+}
+
+std::vector<float> normalise(const Image& x, const std::array<double, 3>& mean, const std::array<double, 3>& std) {
+  if (x.channels != 3) throw ArgumentError(fmt::format("normalise: image needs 3 channels, got {}", x.channels));
+  // 256 values a channel: the divisions are done once each.
+  std::array<std::array<float, 256>, 3> table;
+  for (size_t c = 0; c < 3; ++c)
+    for (size_t v = 0; v < 256; ++v)
+      table[c][v] = (static_cast<float>(v) / 255.0f - static_cast<float>(mean[c])) / static_cast<float>(std[c]);
+  std::vector<float> y(x.pixels.size());
+  for (size_t i = 0; i + 2 < y.size(); i += 3)
+    for (size_t c = 0; c < 3; ++c) y[i + c] = table[c][x.pixels[i + c]];
+  return y;
+}
+
+}  // namespace segrt::data
