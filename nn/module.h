@@ -52,11 +52,6 @@ class Module {
   void clear_grads();
   int64_t parameter_count();  // elements of all parameters, trained or not
 
- protected:
-  Module() = default;
-
-  Var& parameter(std::string name, Tensor value, bool trained = true);
-  Tensor& buffer(std::string name, Tensor value, bool optional = false);
   // Constructs a T(args...) as child `name` and returns it; the module owns it.
   template <typename T, typename... Args>
   T& child(std::string name, Args&&... args) {
@@ -73,6 +68,12 @@ class Module {
     return reference;
   }
 
+ protected:
+  Module() = default;
+
+  Var& parameter(std::string name, Tensor value, bool trained = true);
+  Tensor& buffer(std::string name, Tensor value, bool optional = false);
+
  private:
   struct Child {
     std::string name;
@@ -87,11 +88,11 @@ class Module {
   bool training_ = false;
 };
 
-// Children named 0, 1, 2, ... as in nn.Sequential, some of which may be missing (a ReLU has a number but no
-// parameters).
-class Sequence : public Module {
+// A module of nothing but children, as nn.Sequential's: named 0, 1, 2, ..., where a ReLU takes a number and has no
+// child.
+class Sequence final : public Module {
  public:
-  using Module::child;
+  Sequence() = default;
 };
 
 }  // namespace segrt::nn

@@ -1,0 +1,42 @@
+// The table from a model's name to its family.
+#include <algorithm>
+
+#include "models/drn.h"
+#include "models/model.h"
+
+namespace segrt::models {
+namespace {
+using Builder = std::unique_ptr<Model> (*)(const std::string& name, Task task, int classes, const Config& options,
+                                           nn::Init& init);
+struct Family {
+  std::vector<std::string> (*names)();
+  Builder build;
+};
+constexpr Family kFamilies[] = {
+    {drn_names, build_drn},
+};
+}  // namespace
+
+std::vector<std::string> known_models() {
+  std::vector<std::string> names;
+  for (const Family& family : kFamilies)
+    for (std::string& name : family.names()) names.push_back(std::move(name));
+  return names;
+}
+
+std::unique_ptr<Model> build(const Config& table, nn::Init& init) {
+  const std::string name = table.choice("name", known_models());
+  const Task task =
+      table.choice("task", {"segmentation", "classification"}, {.fallback = "segmentation"}) == "segmentation"
+          ? Task::segmentation
+          : Task::classification;
+  const int classes = table.integer32("classes", {.min = 1, .max = task == Task::segmentation ? 255 : 1 << 20});
+  for (const Family& family : kFamilies) {
+    const std::vector<std::string> names = family.names();
+    if (std::find(names.begin(), names.end(), name) != names.end())
+      return family.build(name, task, classes, table, init);
+  }
+  throw table.error("name", "a known model", name);
+}
+
+}  // namespace segrt::models
