@@ -1,0 +1,58 @@
+// Device memory for tensors. Blocks that tensors give back are kept by size and handed out again, as cudaMalloc and
+// cudaFree wait for the whole GPU.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/device.h"
+
+namespace segrt {
+
+// A block is reused only on the stream it was freed on, in whose order its last use comes first: no event is needed.
+// Sizes are rounded up to 8 classes an octave (waste < 12.5 %), and a cached block may serve a request down to 3/4 of
+// its size. Safe to call from several threads.
+class CachingAllocator {
+ public:
+  struct Options {
+    std::string device_name = "cuda";  // for messages
+    // false: each allocation is a cudaMallocAsync of its exact size, so that memory checkers see every tensor's bounds.
+    bool pool = true;
+  };
+  explicit CachingAllocator(Options options) : options_(std::move(options)) {}
+  ~CachingAllocator();
+  CachingAllocator(const CachingAllocator&) = delete;
+  CachingAllocator& operator=(const CachingAllocator&) = delete;
+
+  // 256-byte aligned; null for 0 bytes. Out of memory: gives all cached blocks back and tries again, then throws
+  // DeviceError with the bytes wanted, held and free, and the largest live blocks.
+  void* allocate(size_t nbytes, cudaStream_t stream);
+  void deallocate(void* pointer, cudaStream_t stream) noexcept;
+  void release_cached() noexcept;  // waits for the device
+  MemoryStats stats() const;
+  void reset_peak();
+
+  // The size that a request is rounded up to.
+  static size_t size_class(size_t nbytes);
+
+ private:
+  void* take_cached(size_t size, cudaStream_t stream);
+  void* take_new(size_t size, cudaStream_t stream);
+  void release_cached_locked() noexcept;
+  [[noreturn]] void throw_out_of_memory(size_t nbytes) const;
+
+  Options options_;
+  mutable std::mutex mutex_;
+  std::unordered_map<void*, size_t> live_;
+  std::unordered_map<cudaStream_t, std::multimap<size_t, void*>> cached_;
+  MemoryStats stats_;
+};
+
+}  // namespace segrt

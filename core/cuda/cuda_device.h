@@ -1,0 +1,66 @@
+// A GPU, or the emulator that stands for one, as a Device.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <memory>
+
+#include "core/cuda/caching_allocator.h"
+#include "core/cuda/handle.h"
+#include "core/device.h"
+
+namespace segrt {
+
+using CudaStream = Handle<cudaStream_t, cudaStreamDestroy>;
+using CudaEvent = Handle<cudaEvent_t, cudaEventDestroy>;
+
+// Environment: SEGRT_SYNC=1 waits after every launch, so that the kernel at fault reports the fault.
+// SEGRT_CUDA_POOL=0 takes and frees every tensor's memory on its own, for memory checkers; the emulator does so anyway.
+class CudaDevice final : public Device {
+ public:
+  explicit CudaDevice(int index);  // throws DeviceError when there is no such GPU
+  ~CudaDevice() override;
+
+  void* allocate(size_t nbytes) override;
+  void deallocate(void* pointer, size_t nbytes) noexcept override;
+  void copy_from_host(void* destination, const void* source, size_t nbytes) override;
+  void copy_to_host(void* destination, const void* source, size_t nbytes) override;
+  void copy_within(void* destination, const void* source, size_t nbytes) override;
+  void* allocate_host(size_t nbytes) override;
+  void deallocate_host(void* pointer, size_t nbytes) noexcept override;
+  void fill_bytes(void* destination, int value, size_t nbytes) override;
+  void synchronize() override;
+  MemoryStats memory() const override { return allocator_.stats(); }
+  void reset_peak() override { allocator_.reset_peak(); }
+  void release_cached() override { allocator_.release_cached(); }
+
+  int index() const { return index_; }
+  const cudaDeviceProp& properties() const { return properties_; }
+  cudaStream_t stream() const { return stream_.get(); }  // all kernels and synchronous copies
+  cudaStream_t copy_stream() const { return copy_stream_.get(); }
+  bool synchronous_launches() const { return synchronous_launches_; }
+
+  // A batch travels while the GPU computes. `source` is from allocate_host and stays as it is until wait_for_copies;
+  // the copy starts when the work queued on the compute stream so far is done with `destination`.
+  void start_copy_from_host(void* destination, const void* source, size_t nbytes);
+  void use_copies();       // compute work queued from now on sees all started copies; the host does not wait
+  void wait_for_copies();  // the host waits: sources may be reused
+
+ private:
+  int index_;
+  cudaDeviceProp properties_{};
+  bool synchronous_launches_;
+  CachingAllocator allocator_;
+  CudaStream stream_, copy_stream_;
+  CudaEvent computed_, copied_;
+};
+
+std::unique_ptr<Device> make_cuda_device(int index);
+// Whether there is a GPU (or the emulator) that make_cuda_device(0) can open.
+bool cuda_device_present();
+
+// The device as what it is; throws DeviceError when it is no CUDA device.
+CudaDevice& cuda_device(Device& device);
+inline cudaStream_t cuda_stream(Device& device) { return cuda_device(device).stream(); }
+
+}  // namespace segrt

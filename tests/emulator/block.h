@@ -1,0 +1,101 @@
+// The scheduler of one block: its threads are fibers, run in random order from one rendezvous to the next.
+#pragma once
+
+#include <deque>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "block_memory.h"
+#include "fiber.h"
+#include "launch.h"
+#include "random.h"
+
+namespace segrt::emulator {
+
+enum class State : uint8_t { ready, at_block_barrier, at_warp, done };
+
+class Block;
+
+struct BlockThread : Thread {
+  Block* owner = nullptr;
+  Fiber* fiber = nullptr;
+  State state = State::ready;
+  // While waiting: where, in what, and with whom.
+  Site site;
+  const char* what = "";
+  unsigned mask = 0;
+  uint64_t tag = 0;
+  WarpOffer offer;
+  WarpResult result{};
+};
+
+// The lanes of a warp that meet under one mask. Tokens alternate between meetings: with a single one, a lane that
+// leaves late would be ordered after what the others do next, and races there would go unseen.
+struct WarpGroup {
+  unsigned mask;
+  int arrived = 0;
+  unsigned phase = 0;
+  char tokens[2] = {};
+  char matrix_token = 0;  // orders matrix operations, whose fragments belong to the warp
+};
+
+struct Warp {
+  unsigned alive = 0;            // lanes that exist and have not returned
+  std::deque<WarpGroup> groups;  // tokens must stay where they are
+};
+
+class Block {
+ public:
+  Block(const Launch& launch, std::vector<std::unique_ptr<Fiber>>& fibers, Random& random, char* start_token,
+        char* end_token);
+
+  // Runs block `index` with fibers [first_fiber, first_fiber + threads).
+  void run(const Index3& index, size_t first_fiber);
+
+  // Called by the running thread.
+  void sync_block(BlockThread& thread, const Site& site);
+  void meet(BlockThread& thread, const char* what, unsigned mask, uint64_t tag, const Site& site, bool orders_memory,
+            void (*action)(void*), void* context);
+  void require_full_warp(const BlockThread& thread, const char* what, const Site& site) const;
+  BlockMemory& memory() { return memory_; }
+  const Launch& launch() const { return launch_; }
+  const BlockPlace& place() const { return place_; }
+
+ private:
+  static void thread_main(void* argument);
+  void reset(const Index3& index, size_t first_fiber);
+  void release_barrier();
+  void finished(BlockThread& thread);
+  void complete(size_t warp, WarpGroup& group);
+  void check_agreement(size_t warp, const WarpGroup& group, const BlockThread& last) const;
+  WarpGroup& group_of(size_t warp, unsigned mask);
+  void make_ready(BlockThread& thread);
+  [[noreturn]] void fail_divergent(const std::string& what, size_t first, size_t count) const;
+
+  const Launch& launch_;
+  std::vector<std::unique_ptr<Fiber>>& fibers_;
+  Random& random_;
+  char* start_token_;
+  char* end_token_;
+  BlockPlace place_;
+  BlockMemory memory_;
+  std::vector<BlockThread> threads_;
+  std::vector<uint32_t> ready_;
+  std::vector<Warp> warps_;
+  std::unique_ptr<char[]> barrier_tokens_;
+  unsigned barrier_phase_ = 0;
+  size_t waiting_ = 0;  // at the block barrier
+  size_t done_ = 0;
+  std::exception_ptr failure_;
+};
+
+// "softmax_kernel<float> (softmax.cu:45), block (1,0,0) of (2,1,1)"
+std::string describe(const Launch& launch, const Index3& block);
+// "a.cu:12"
+std::string describe(const Site& site);
+// " (SEGRT_EMULATOR_SEED=1)"
+std::string describe_seed();
+
+}  // namespace segrt::emulator

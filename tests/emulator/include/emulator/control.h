@@ -1,0 +1,20 @@
+// Knobs of the emulator for tests. In a program they come from the environment: see docs/emulator.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace segrt::emulator {
+
+// The seed that orders streams, blocks, warps and threads. Starts as SEGRT_EMULATOR_SEED (default 1).
+uint64_t seed();
+void set_seed(uint64_t seed);
+
+// Device memory that cudaMalloc will hand out in all. Starts as SEGRT_EMULATOR_MEMORY bytes (default 16 GiB).
+size_t memory_limit();
+void set_memory_limit(size_t nbytes);
+
+// Kernels and copies that were queued and have not run.
+size_t queued_operations();
+
+}  // namespace segrt::emulator

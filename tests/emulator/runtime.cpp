@@ -1,0 +1,101 @@
+#include "runtime.h"
+
+#include <cstdlib>
+
+#include "launch.h"
+#include "sanitizer.h"
+#include "symbol.h"
+
+namespace segrt::emulator {
+namespace {
+
+uint64_t from_environment(const char* name, uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+uint64_t& seed_slot() {
+  static uint64_t seed = from_environment("SEGRT_EMULATOR_SEED", 1);
+  return seed;
+}
+
+struct OpenMemory {
+  explicit OpenMemory(DeviceMemory& m) : memory(m) { memory.open(); }
+  ~OpenMemory() { memory.close(); }
+  OpenMemory(const OpenMemory&) = delete;
+  OpenMemory& operator=(const OpenMemory&) = delete;
+  DeviceMemory& memory;
+};
+
+}  // namespace
+
+uint64_t seed() { return seed_slot(); }
+void set_seed(uint64_t seed) {
+  seed_slot() = seed;
+  const std::lock_guard lock(runtime().mutex);
+  runtime().streams.reseed(seed);
+  runtime().launches = 0;
+}
+size_t memory_limit() { return runtime().memory.limit(); }
+void set_memory_limit(size_t nbytes) { runtime().memory.set_limit(nbytes); }
+size_t queued_operations() { return runtime().streams.queued(); }
+
+Runtime& runtime() {
+  static auto* instance = new Runtime;  // never destroyed: objects that outlive main may still free device memory
+  return *instance;
+}
+
+Runtime::Runtime() : memory(from_environment("SEGRT_EMULATOR_MEMORY", uint64_t{16} << 30)), streams(seed()) {
+  install_fault_handler();
+}
+
+cudaError_t Runtime::error(cudaError_t code, std::string text) {
+  last_error = code;
+  failure = std::move(text);
+  return code;
+}
+
+Stream* Runtime::stream_of(cudaStream_t handle) {
+  if (!handle) return streams.default_stream();
+  return streams.owns(handle) ? handle : nullptr;
+}
+
+cudaError_t Runtime::run_until(const std::function<bool()>& done) {
+  if (done()) return cudaSuccess;
+  const OpenMemory open(memory);
+  try {
+    streams.run_until(done);
+  } catch (const std::exception& e) {
+    return error(cudaErrorLaunchFailure, e.what());
+  }
+  return cudaSuccess;
+}
+
+cudaError_t Runtime::finish(Stream* stream) {
+  return run_until([stream] { return stream->queue.empty(); });
+}
+
+cudaError_t Runtime::finish_all() {
+  return run_until([this] { return streams.queued() == 0; });
+}
+
+cudaError_t Runtime::push(Stream* stream, std::function<void()> run) {
+  constexpr size_t kMaxQueued = 4096;
+  streams.push(stream, std::move(run));
+  if (streams.queued() <= kMaxQueued) return cudaSuccess;
+  return run_until([this] { return streams.queued() <= kMaxQueued / 2; });
+}
+
+const std::string& Runtime::name_of(const void* function) {
+  std::string& name = kernel_names[function];
+  if (name.empty()) name = function_name(function);
+  return name;
+}
+
+bool Runtime::is_pinned(const void* p) const {
+  for (const auto& [start, nbytes] : pinned)
+    if (p >= start && p < static_cast<const char*>(start) + nbytes) return true;
+  return false;
+}
+
+}  // namespace segrt::emulator

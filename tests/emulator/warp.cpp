@@ -1,0 +1,151 @@
+// Warp collectives: lanes meet by mask, whatever the rest of the warp does.
+#include <fmt/format.h>
+
+#include <bit>
+#include <cstring>
+
+#include "block.h"
+#include "sanitizer.h"
+
+namespace segrt::emulator {
+namespace {
+
+constexpr size_t kWarpSize = 32;
+constexpr unsigned kFullMask = 0xffffffffu;
+constexpr uint64_t kPoisonWord = 0x0001000100010001u * kPoison;
+
+BlockThread& block_thread(const char* what, const Site& site) {
+  auto& thread = static_cast<BlockThread&>(this_thread());
+  if (!thread.owner) fail(fmt::format("a kernel launched as barrier_free calls {}", what), site);
+  return thread;
+}
+
+}  // namespace
+
+WarpGroup& Block::group_of(size_t warp, unsigned mask) {
+  for (WarpGroup& group : warps_[warp].groups)
+    if (group.mask == mask) return group;
+  return warps_[warp].groups.emplace_back(WarpGroup{.mask = mask});
+}
+
+// All lanes that met under a mask are in the same call of the same collective.
+void Block::check_agreement(size_t warp, const WarpGroup& group, const BlockThread& last) const {
+  for (size_t lane = 0; lane < kWarpSize; ++lane) {
+    if (!((group.mask & warps_[warp].alive) >> lane & 1u)) continue;
+    const BlockThread& other = threads_[warp * kWarpSize + lane];
+    const bool same_call = std::strcmp(other.what, last.what) == 0 && other.site.line() == last.site.line() &&
+                           std::strcmp(other.site.file_name(), last.site.file_name()) == 0;
+    if (!same_call) fail_divergent("divergent warp collective", warp * kWarpSize, kWarpSize);
+    if (other.tag != last.tag)
+      fail_divergent("lanes pass different fragments or addresses to one matrix operation", warp * kWarpSize,
+                     kWarpSize);
+  }
+}
+
+void Block::require_full_warp(const BlockThread& thread, const char* what, const Site& site) const {
+  if (warps_[static_cast<size_t>(thread.linear) / kWarpSize].alive != kFullMask)
+    fail(fmt::format("{}: needs all 32 lanes of the warp, some do not exist or have returned", what), site);
+}
+
+void Block::meet(BlockThread& thread, const char* what, unsigned mask, uint64_t tag, const Site& site,
+                 bool orders_memory, void (*action)(void*), void* context) {
+  const size_t warp = static_cast<size_t>(thread.linear) / kWarpSize;
+  const size_t lane = static_cast<size_t>(thread.linear) % kWarpSize;
+  if (!(mask >> lane & 1u)) fail(fmt::format("{}: lane {} is not in its own mask {:#010x}", what, lane, mask), site);
+  WarpGroup& group = group_of(warp, mask);
+  const unsigned phase = group.phase;
+  if (orders_memory) happens_before(&group.tokens[phase & 1]);
+  thread.state = State::at_warp;
+  thread.what = what;
+  thread.site = site;
+  thread.mask = mask;
+  thread.tag = tag;
+  ++group.arrived;
+  if (group.arrived == std::popcount(mask & warps_[warp].alive)) {
+    check_agreement(warp, group, thread);
+    if (action) {
+      happens_after(&group.matrix_token);
+      action(context);
+      happens_before(&group.matrix_token);
+    }
+    complete(warp, group);
+  }
+  thread.fiber->suspend();
+  if (orders_memory) happens_after(&group.tokens[phase & 1]);
+}
+
+void Block::complete(size_t warp, WarpGroup& group) {
+  const unsigned members = group.mask & warps_[warp].alive;
+  unsigned ballot = 0;
+  for (size_t lane = 0; lane < kWarpSize; ++lane)
+    if (members >> lane & 1u) ballot |= threads_[warp * kWarpSize + lane].offer.predicate ? 1u << lane : 0u;
+  for (size_t lane = 0; lane < kWarpSize; ++lane) {
+    if (!(members >> lane & 1u)) continue;
+    BlockThread& thread = threads_[warp * kWarpSize + lane];
+    const auto source = static_cast<size_t>(thread.offer.source_lane);
+    if (members >> source & 1u) {
+      const WarpOffer& offer = threads_[warp * kWarpSize + source].offer;
+      thread.result = {{offer.value[0], offer.value[1]}, ballot};
+    } else {  // undefined on a GPU
+      thread.result = {{kPoisonWord, kPoisonWord}, ballot};
+    }
+    make_ready(thread);
+  }
+  group.arrived = 0;
+  ++group.phase;
+}
+
+void sync_block(const Site& site) {
+  BlockThread& thread = block_thread("sync_block", site);
+  thread.owner->sync_block(thread, site);
+}
+
+void sync_warp(unsigned mask, const Site& site) {
+  BlockThread& thread = block_thread("sync_warp", site);
+  thread.offer = {.source_lane = thread.linear % static_cast<int>(kWarpSize)};
+  thread.owner->meet(thread, "sync_warp", mask, 0, site, true, nullptr, nullptr);
+}
+
+WarpResult warp_exchange(const char* what, const WarpOffer& offer, unsigned mask, const Site& site) {
+  BlockThread& thread = block_thread(what, site);
+  thread.offer = offer;
+  thread.owner->meet(thread, what, mask, 0, site, false, nullptr, nullptr);
+  return thread.result;
+}
+
+void warp_together(const char* what, uint64_t tag, void (*action)(void*), void* context, const Site& site) {
+  BlockThread& thread = block_thread(what, site);
+  thread.offer = {.source_lane = thread.linear % static_cast<int>(kWarpSize)};
+  thread.owner->require_full_warp(thread, what, site);
+  thread.owner->meet(thread, what, kFullMask, tag, site, false, action, context);
+}
+
+void* block_memory(const void* key, size_t nbytes, const Site& site) {
+  constexpr size_t kStaticLimit = 48 * 1024;
+  BlockThread& thread = block_thread("block_shared", site);
+  BlockMemory& memory = thread.owner->memory();
+  void* p = memory.slot({key, 0}, nbytes);
+  if (memory.static_bytes() > kStaticLimit)
+    fail(fmt::format("block_shared: {} bytes of static shared memory, at most {} fit", memory.static_bytes(),
+                     kStaticLimit),
+         site);
+  return p;
+}
+
+void* dynamic_memory(const Site& site) {
+  static constexpr char kKey = 0;
+  BlockThread& thread = block_thread("dynamic_shared", site);
+  return thread.owner->memory().slot({&kKey, 1}, thread.owner->launch().shared_bytes);
+}
+
+float* fragment_tile(int number, const Site& site) {
+  constexpr size_t kTileBytes = 16 * 16 * sizeof(float);
+  constexpr int kMaxFragments = 64;  // 8 registers each of the 255 that a thread has, with room for halves
+  BlockThread& thread = block_thread("a matrix fragment", site);
+  if (number >= kMaxFragments) fail(fmt::format("more than {} fragments in a thread", kMaxFragments), site);
+  const int warp = thread.linear / static_cast<int>(kWarpSize);
+  return static_cast<float*>(
+      thread.owner->memory().slot({&thread.owner->place(), 1 + warp * kMaxFragments + number}, kTileBytes));
+}
+
+}  // namespace segrt::emulator
