@@ -1,0 +1,164 @@
+#include "train/checkpoint.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <fstream>
+#include <vector>
+
+#include "core/error.h"
+#include "nn/state.h"
+
+namespace segrt::train {
+namespace fs = std::filesystem;
+namespace {
+constexpr const char* kFormat = "segrt checkpoint 1";
+
+const std::string& metadata_of(const SafetensorsFile& file, const std::string& key) {
+  const auto found = file.metadata().find(key);
+  if (found == file.metadata().end())
+    throw FileError(file.path() + ": no \"" + key + "\" in its metadata: not a checkpoint of a training run");
+  return found->second;
+}
+
+bool is_training_state(const std::string& name) { return name.starts_with(kTrainPrefix); }
+}  // namespace
+
+void save_checkpoint(const fs::path& path, models::Model& model, const Sgd& optimizer, const Progress& progress,
+                     const Config& config) {
+  const std::unique_ptr<Device> host = Device::create("cpu");
+  std::vector<NamedTensor> tensors = nn::state_dict(model, *host);
+  for (NamedTensor& t : optimizer.state(*host)) tensors.push_back({kTrainPrefix + t.name, std::move(t.tensor)});
+  const nlohmann::json json{{"epoch", progress.epoch},
+                            {"batch", progress.batch},
+                            {"step", progress.step},
+                            {"best_score", progress.best_score},
+                            {"best_epoch", progress.best_epoch},
+                            {"train_seconds", progress.train_seconds}};
+  write_safetensors(path.string(), tensors,
+                    {{"format", kFormat}, {"config", config.to_toml()}, {"progress", json.dump()}});
+}
+
+Progress load_checkpoint(const fs::path& path, models::Model& model, Sgd& optimizer) {
+  const SafetensorsFile file(path.string());
+  if (metadata_of(file, "format") != kFormat)
+    throw FileError(path.string() + ": expected \"" + kFormat + "\", got \"" + metadata_of(file, "format") + "\"");
+  Progress p;
+  try {
+    const nlohmann::json json = nlohmann::json::parse(metadata_of(file, "progress"));
+    json.at("epoch").get_to(p.epoch);
+    json.at("batch").get_to(p.batch);
+    json.at("step").get_to(p.step);
+    json.at("best_score").get_to(p.best_score);
+    json.at("best_epoch").get_to(p.best_epoch);
+    json.at("train_seconds").get_to(p.train_seconds);
+  } catch (const nlohmann::json::exception& e) {
+    throw FileError(path.string() + ": its \"progress\" is damaged: " + e.what());
+  }
+  nn::load_state(model, file, {.ignore = is_training_state});
+  optimizer.load(file, kTrainPrefix);
+  return p;
+}
+
+void load_weights(const fs::path& path, models::Model& model) {
+  nn::load_state(model, SafetensorsFile(path.string()), {.ignore = is_training_state});
+}
+
+std::string load_pretrained(const fs::path& path, models::Model& model) {
+  const SafetensorsFile file(path.string());
+  // A file of the same network has its names; else it is one that the network can start from.
+  bool same = true;
+  for (const auto& entry : model.state()) same = same && (entry.parameter == nullptr || file.contains(entry.path));
+  nn::LoadOptions options;
+  options.ignore = is_training_state;
+  if (same) {
+    // The layers that produce one channel a class.
+    options.may_mismatch = [&](const std::string& name) {
+      for (const auto& entry : model.state())
+        if (entry.path == name && entry.parameter != nullptr) return entry.parameter->var.dim(0) == model.classes();
+      return false;
+    };
+  } else {
+    options.file_name = [&](const std::string& name) { return model.pretrained_name(name); };
+    options.ignore = [](const std::string& name) { return is_training_state(name) || name.starts_with("fc."); };
+  }
+  const nn::LoadReport report = nn::load_state(model, file, options);
+  std::string text = fmt::format("started from {}: {} tensors", path.string(), report.loaded);
+  if (!report.kept.empty())
+    text += fmt::format("; {} left as initialised, first {}", report.kept.size(), report.kept.front());
+  return text;
+}
+
+Config checkpoint_config(const fs::path& path, std::span<const std::string> overrides) {
+  const SafetensorsFile file(path.string());
+  return Config::parse(metadata_of(file, "config"), path.string(), overrides);
+}
+
+fs::path RunDirectory::numbered(int64_t step) const {
+  return path_ / "checkpoints" / fmt::format("step_{:08}.safetensors", step);
+}
+
+void RunDirectory::create(const Config& config) const {
+  std::error_code error;
+  fs::create_directories(path_ / "checkpoints", error);
+  if (error) throw FileError(path_.string() + ": cannot create the run directory: " + error.message());
+  std::ofstream out(RunDirectory::config());
+  out << config.to_toml();
+  if (!out.flush()) throw FileError(RunDirectory::config().string() + ": cannot write");
+}
+
+void RunDirectory::publish(int64_t step, bool is_best, int keep) const {
+  std::error_code error;
+  const auto failed = [&](const fs::path& file, const char* what) {
+    if (error) throw FileError(file.string() + ": cannot " + what + ": " + error.message());
+  };
+  // Replaced by a rename each, so that a reader, or a run killed here, finds the old file or the new one.
+  const fs::path link = latest().string() + ".new";
+  fs::remove(link, error);
+  fs::create_symlink(numbered(step).filename(), link, error);
+  failed(link, "link");
+  fs::rename(link, latest(), error);
+  failed(latest(), "replace");
+  if (is_best) {
+    const fs::path copy = best().string() + ".new";
+    fs::copy_file(numbered(step), copy, fs::copy_options::overwrite_existing, error);
+    failed(copy, "write");
+    fs::rename(copy, best(), error);
+    failed(best(), "replace");
+  }
+  std::vector<fs::path> numbered_files;
+  for (const auto& entry : fs::directory_iterator(path_ / "checkpoints"))
+    if (entry.path().filename().string().starts_with("step_") && entry.path().extension() == ".safetensors")
+      numbered_files.push_back(entry.path());
+  std::sort(numbered_files.begin(), numbered_files.end());
+  for (size_t i = 0; i + static_cast<size_t>(keep) < numbered_files.size(); ++i) fs::remove(numbered_files[i], error);
+}
+
+std::optional<RunDirectory> newest_run(const fs::path& runs) {
+  std::optional<RunDirectory> newest;
+  fs::file_time_type newest_time;
+  std::error_code error;
+  for (fs::directory_iterator it(runs, error), end; !error && it != end; it.increment(error)) {
+    const RunDirectory run(it->path());
+    std::error_code missing;
+    const auto time = fs::last_write_time(run.latest(), missing);
+    if (missing || (newest && time <= newest_time)) continue;
+    newest = run;
+    newest_time = time;
+  }
+  return newest;
+}
+
+fs::path find_checkpoint(const fs::path& run_or_file) {
+  if (!fs::is_directory(run_or_file)) {
+    if (!fs::exists(run_or_file)) throw FileError(run_or_file.string() + ": no such file or run directory");
+    return run_or_file;
+  }
+  const RunDirectory run(run_or_file);
+  if (fs::exists(run.best())) return run.best();
+  if (fs::exists(run.latest())) return run.latest();
+  throw FileError(run_or_file.string() + ": holds no checkpoint (checkpoints/best.safetensors or latest.safetensors)");
+}
+
+}  // namespace segrt::train

@@ -1,0 +1,72 @@
+// Files of a training run. A checkpoint is a safetensors file: the model's weights under their upstream names and
+// layout, so that it serves as a weight file for anyone, and what training needs to go on under "train/".
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "core/config.h"
+#include "models/model.h"
+#include "train/optimizer.h"
+
+namespace segrt::train {
+
+// Where training stands, beside the tensors.
+struct Progress {
+  int epoch = 0;  // the next batch to train on: epoch and position in it
+  int64_t batch = 0;
+  int64_t step = 0;        // updates done
+  double best_score = -1;  // of the validation score that picks the best checkpoint
+  int best_epoch = -1;
+  double train_seconds = 0;  // time spent training, over all starts
+};
+
+inline constexpr const char* kTrainPrefix = "train/";
+
+// Writes weights, optimizer state, progress and the configuration; atomic. Throws FileError.
+void save_checkpoint(const std::filesystem::path& path, models::Model& model, const Sgd& optimizer,
+                     const Progress& progress, const Config& config);
+
+// Restores everything. The model must be the one that was saved. Throws FileError.
+Progress load_checkpoint(const std::filesystem::path& path, models::Model& model, Sgd& optimizer);
+
+// Weights alone, from a checkpoint or any safetensors file of this model. Throws FileError that lists what does not
+// fit.
+void load_weights(const std::filesystem::path& path, models::Model& model);
+// Weights to start training from: of the same model, or of one that model.pretrained_name maps to (a classifier). A
+// final layer with another number of classes stays as initialised. Returns a line for the log.
+std::string load_pretrained(const std::filesystem::path& path, models::Model& model);
+
+// The configuration that a checkpoint was trained with. Throws FileError for a file without one.
+Config checkpoint_config(const std::filesystem::path& path, std::span<const std::string> overrides = {});
+
+// A run's folder: config.toml, checkpoints/step_00001234.safetensors, checkpoints/latest.safetensors (a link to the
+// newest), checkpoints/best.safetensors, log.jsonl, TensorBoard events.
+class RunDirectory {
+ public:
+  explicit RunDirectory(std::filesystem::path path) : path_(std::move(path)) {}
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path config() const { return path_ / "config.toml"; }
+  std::filesystem::path latest() const { return path_ / "checkpoints" / "latest.safetensors"; }
+  std::filesystem::path best() const { return path_ / "checkpoints" / "best.safetensors"; }
+  std::filesystem::path numbered(int64_t step) const;
+
+  // Creates the folder and writes config.toml. Throws FileError.
+  void create(const Config& config) const;
+  // After numbered(step) has been written: points latest at it, copies it to best if wanted, removes all but the newest
+  // `keep`.
+  void publish(int64_t step, bool is_best, int keep) const;
+
+ private:
+  std::filesystem::path path_;
+};
+
+// The run under `runs` whose latest checkpoint is the newest; none when there is no run.
+std::optional<RunDirectory> newest_run(const std::filesystem::path& runs);
+// What a user named: a run directory (its best checkpoint, or the latest where there is no best) or a file. Throws
+// FileError.
+std::filesystem::path find_checkpoint(const std::filesystem::path& run_or_file);
+
+}  // namespace segrt::train

@@ -1,0 +1,125 @@
+#include "train/settings.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "data/list_folder.h"
+#include "data/synthetic.h"
+
+namespace segrt::train {
+namespace {
+using kernels::LrSchedule;
+
+// crop = 512 or crop = [512, 1024] (height, width); 0 is none.
+std::pair<int, int> crop_size(const Config& data) {
+  try {
+    const int side = data.integer32("crop", {.fallback = 0, .min = 0});
+    return {side, side};
+  } catch (const ConfigError&) {
+    const std::vector<int64_t> sides = data.integers("crop", {.min = 1, .max = 1 << 20, .count = 2});
+    return {static_cast<int>(sides[0]), static_cast<int>(sides[1])};
+  }
+}
+
+data::LabelTable label_table(const Config& data) {
+  const std::string name = data.choice("labels", {"cityscapes", "camvid"});
+  return name == "camvid" ? data::camvid_labels() : data::cityscapes_labels();
+}
+
+LrSchedule schedule_settings(const Config& train) {
+  LrSchedule s;
+  const std::string kind = train.choice("schedule", {"constant", "step", "poly", "cosine"}, {.fallback = "poly"});
+  s.base = train.number("lr", {.fallback = 0.01, .above = 0});
+  if (kind == "step") {
+    s.kind = LrSchedule::Kind::step;
+    s.step_size = train.integer("lr_step", {.fallback = 200, .min = 1});
+    s.gamma = train.number("lr_gamma", {.fallback = 0.1, .above = 0, .max = 1});
+  } else if (kind == "poly") {
+    s.kind = LrSchedule::Kind::poly;
+    s.power = train.number("lr_power", {.fallback = 0.9, .above = 0});
+  } else if (kind == "cosine") {
+    s.kind = LrSchedule::Kind::cosine;
+  }
+  s.min_lr = train.number("min_lr", {.fallback = 0, .min = 0});
+  s.warmup_steps = train.integer("warmup_steps", {.fallback = 0, .min = 0});
+  s.warmup_factor = train.number("warmup_factor", {.fallback = 0, .min = 0, .max = 1});
+  return s;
+}
+}  // namespace
+
+DataSettings data_settings(const Config& config) {
+  const Config data = config.table("data");
+  DataSettings s;
+  s.kind = data.choice("kind", {"list_folder", "synthetic"});
+  std::tie(s.augment.crop_height, s.augment.crop_width) = crop_size(data);
+  s.augment.random_rotate = data.integer32("random_rotate", {.fallback = 0, .min = 0, .max = 180});
+  s.augment.random_scale = data.number("random_scale", {.fallback = 0, .min = 0, .max = 16});
+  if (s.augment.random_scale > 0 && s.augment.random_scale < 1)
+    throw data.error("random_scale", "0 (off) or a number >= 1", std::to_string(s.augment.random_scale));
+  s.augment.flip = data.boolean("flip", {.fallback = true});
+  s.workers = data.integer32("workers", {.fallback = 2, .min = 0, .max = 256});
+  s.seed = static_cast<uint64_t>(data.integer("seed", {.fallback = 1, .min = 0}));
+  return s;
+}
+
+std::unique_ptr<data::Dataset> make_dataset(const Config& config, const std::string& split) {
+  const Config data = config.table("data");
+  if (data.choice("kind", {"list_folder", "synthetic"}) == "list_folder") {
+    data::ListFolder::Options o{.folder = data.path("root"), .phase = split};
+    o.list_folder = data.text("lists", {.fallback = ""});
+    if (data.has("labels")) o.classes = label_table(data);
+    return std::make_unique<data::ListFolder>(o);
+  }
+  data::SyntheticStreets::Options o;
+  o.height = data.integer32("height", {.fallback = 256, .min = 32, .max = 4096});
+  o.width = data.integer32("width", {.fallback = 512, .min = 32, .max = 8192});
+  const int64_t train_size = data.integer("train_size", {.fallback = 1000, .min = 1});
+  const int64_t val_size = data.integer("val_size", {.fallback = 50, .min = 1});
+  // Splits differ by seed, so no scene of one is in another.
+  const auto scene_seed = static_cast<uint64_t>(data.integer("scene_seed", {.fallback = 0, .min = 0}));
+  o.size = split == "train" ? train_size : val_size;
+  o.seed = 3 * scene_seed + (split == "train" ? 0 : split == "val" ? 1 : 2);
+  return std::make_unique<data::SyntheticStreets>(o);
+}
+
+TrainSettings train_settings(const Config& config) {
+  const Config train = config.table("train");
+  TrainSettings s;
+  s.epochs = train.integer32("epochs", {.min = 1});
+  s.batch = train.integer32("batch", {.min = 1});
+  train.choice("optimizer", {"sgd"}, {.fallback = "sgd"});
+  s.optimizer.schedule = schedule_settings(train);
+  s.schedule_per_epoch = train.choice("schedule_per", {"epoch", "iteration"}, {.fallback = "epoch"}) == "epoch";
+  s.optimizer.sgd.momentum = static_cast<float>(train.number("momentum", {.fallback = 0.9, .min = 0, .below = 1}));
+  s.optimizer.sgd.nesterov = train.boolean("nesterov", {.fallback = false});
+  s.optimizer.weight_decay = train.number("weight_decay", {.fallback = 1e-4, .min = 0});
+  s.optimizer.clip_norm = train.number("clip_norm", {.fallback = 0, .min = 0});
+  s.precision = parse_dtype(train.choice("precision", {"f32", "bf16"}, {.fallback = "f32"}));
+  s.seed = static_cast<uint64_t>(train.integer("seed", {.fallback = 1, .min = 0}));
+  s.deterministic = train.boolean("deterministic", {.fallback = true});
+  s.checkpoint_every = train.integer32("checkpoint_every", {.fallback = 1, .min = 1});
+  s.keep = train.integer32("keep", {.fallback = 3, .min = 1});
+  s.log_every = train.integer32("log_every", {.fallback = 20, .min = 1});
+  s.max_minutes = train.number("max_minutes", {.fallback = 0, .min = 0});
+  s.pretrained = train.text("pretrained", {.fallback = ""});
+  return s;
+}
+
+ValidateSettings validate_settings(const Config& config) {
+  const Config validate = config.table("validate");
+  ValidateSettings s;
+  s.every = validate.integer32("every", {.fallback = 1, .min = 1});
+  s.crops = validate.choice("mode", {"whole", "crops"}, {.fallback = "whole"}) == "crops";
+  s.best = validate.choice("best", {"miou", "pixel_accuracy"}, {.fallback = s.crops ? "pixel_accuracy" : "miou"});
+  if (s.crops && s.best == "miou") throw validate.error("best", "pixel_accuracy with mode = \"crops\"", "\"miou\"");
+  s.limit = validate.integer("limit", {.fallback = 0, .min = 0});
+  return s;
+}
+
+EvalSettings eval_settings(const Config& config) {
+  const Config eval = config.table("eval");
+  return {.scales = eval.numbers(
+              "scales", {.fallback = std::vector<double>{1.0, 0.5, 0.75, 1.25, 1.5, 1.75}, .above = 0, .max = 8})};
+}
+
+}  // namespace segrt::train

@@ -1,0 +1,66 @@
+// Trains a segmentation network as its TOML file says: data, forward, loss, backward, update; validation, checkpoints,
+// resume.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "data/loader.h"
+#include "train/checkpoint.h"
+#include "train/log.h"
+#include "train/settings.h"
+
+namespace segrt::train {
+
+class Trainer {
+ public:
+  enum class Outcome : uint8_t { finished, stopped, out_of_time };
+
+  // Builds model, datasets and optimizer. Throws ConfigError (also for keys that nobody reads), FileError.
+  Trainer(const Config& config, Device& device, RunDirectory run);
+  ~Trainer();
+
+  // Continues from the run's latest checkpoint: same weights, momentum, step, and position in the data.
+  void resume();
+
+  // Trains to the last epoch, to max_minutes, or until stop_requested() is true after a step; a checkpoint is written
+  // in every case. Throws Error naming the step and the first bad tensor when the loss is not finite; nothing is
+  // overwritten then.
+  Outcome run(RunLog& log, const std::function<bool()>& stop_requested);
+
+  models::Model& model() { return *model_; }
+  const Progress& progress() const { return progress_; }
+
+ private:
+  struct Window;  // what has happened since the last report
+
+  void step(const data::Batch& batch, Window& window);
+  void report(RunLog& log, Window& window);
+  void check_losses(const Window& window, const Tensor& input);
+  void finish_epoch(RunLog& log);
+  double validate(RunLog& log);
+  double validate_crops(RunLog& log);
+  void save(RunLog& log, bool is_best);
+  Tensor upload(const data::Batch& batch) const;
+  Tensor upload_labels(const data::Batch& batch) const;
+
+  Config config_;
+  Device& device_;
+  RunDirectory run_;
+  DataSettings data_settings_;
+  TrainSettings settings_;
+  ValidateSettings validate_settings_;
+  std::unique_ptr<data::Dataset> train_set_, val_set_;
+  std::unique_ptr<data::TrainTransform> transform_, crop_transform_;
+  std::unique_ptr<data::Loader> loader_;
+  std::unique_ptr<models::Model> model_;
+  std::unique_ptr<Sgd> optimizer_;
+  Progress progress_;
+  std::string notice_;  // for the log, once it is there
+  int64_t last_saved_step_ = -1;
+};
+
+// Mean and std of a dataset as the normalising kernel takes them.
+kernels::Normalization normalization_of(const data::Dataset& dataset);
+
+}  // namespace segrt::train
