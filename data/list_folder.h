@@ -16,9 +16,9 @@ namespace segrt::data {
 class ListFolder final : public Dataset {
  public:
   struct Options {
-    std::filesystem::path folder;
+    std::filesystem::path folder{};
     std::string phase = "train";          // train, val, test, or whatever lists there are
-    std::filesystem::path list_folder;    // where the lists are if not in `folder`
+    std::filesystem::path list_folder{};  // where the lists are if not in `folder`
     std::optional<LabelTable> classes{};  // instead of classes.json
   };
   // Reads lists and JSON files, not the images. Throws FileError naming file and line: a list that is missing (the
