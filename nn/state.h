@@ -21,13 +21,13 @@ std::vector<NamedTensor> state_dict(Module& module, Device& host);
 
 struct LoadOptions {
   // The name in the file of a tensor of the module; "" where it is not expected there. Default: the same name.
-  std::function<std::string(const std::string&)> file_name;
-  std::string prefix;  // before every name in the file ("model.")
+  std::function<std::string(const std::string&)> file_name = {};
+  std::string prefix = {};  // before every name in the file ("model.")
   // Names in the file that need no counterpart in the module (optimizer state, another head); any other is an error.
-  std::function<bool(const std::string&)> ignore;
+  std::function<bool(const std::string&)> ignore = {};
   // Names of parameters that are left as initialised when the file's shape differs (a head with another number of
   // classes).
-  std::function<bool(const std::string&)> may_mismatch;
+  std::function<bool(const std::string&)> may_mismatch = {};
 };
 struct LoadReport {
   int64_t loaded = 0;

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "data/loader.h"
+#include "kernels/elementwise.h"
 #include "train/checkpoint.h"
 #include "train/log.h"
 #include "train/settings.h"
