@@ -1,0 +1,80 @@
+// y = conv(x, w) as implicit GEMM: rows are the pixels of y, columns the output channels of a group, depth runs over
+// (tap, channel). Depthwise convolutions go to conv_depthwise.h.
+#include "kernels/cuda/conv.h"
+#include "kernels/cuda/conv_depthwise.h"
+#include "kernels/cuda/conv_patches.cuh"
+
+namespace segrt::kernels::cuda {
+namespace {
+
+template <typename T>
+struct ForwardProblem {
+  PatchSource<T, Contiguous::depth> x;
+  MatrixSource<T, Contiguous::depth> w;  // [O/groups, kh*kw*C/groups]
+  EpilogueOutput<T, DenseRows> y;
+
+  SEGRT_DEVICE void enter_group(int group) {
+    x.image += group * x.g.channels;
+    w.data += group * w.rows * w.stride;
+    const int first = group * y.columns;
+    y.y += first;
+    if (y.residual) y.residual += first;
+    if (y.bias) y.bias += first;
+  }
+};
+
+// Grid: (tiles, 1, groups). Reads x about once from HBM, kh*kw/stride^2 times from L2 (once a tap; blocks of
+// neighbouring tiles run together), w once a row of tiles from L2; writes y once. Shared memory and registers a thread:
+// see gemm_tile.cuh.
+template <typename Math, int Columns>
+__global__ void __launch_bounds__(kTileThreads)
+    conv_forward_kernel(ForwardProblem<typename Math::Input> problem, int column_tiles) {
+  using Tile = GemmTile<Math, Columns, Contiguous::depth, Contiguous::depth>;
+  auto& shared = block_shared<typename Tile::Shared>();
+  problem.enter_group(block_index().z);
+  const TilePlace place = tile_place<Tile>(block_index().x, column_tiles);
+  typename Tile::Sums sums;
+  const int steps = ceil_div(problem.x.g.columns, Tile::kDepth);
+  Tile::multiply(shared, problem.x, problem.w, place.row, place.column, 0, steps, sums);
+  Tile::write(shared, sums, place.row, place.column, problem.y);
+}
+
+template <typename T>
+ForwardProblem<T> forward_problem(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
+                                  Tensor& y) {
+  const PatchGeometry patches = forward_patches(x.shape(), y.shape(), w.shape(), g);
+  const int out_channels = static_cast<int>(y.dim(3) / g.groups);
+  const Tensor* residual = epilogue.residual;
+  return {.x = {x.data<T>(), patches, in_vectors<T>(x, patches.channels)},
+          .w = {w.data<T>(), patches.columns, out_channels, patches.columns, in_vectors<T>(w, patches.columns)},
+          .y = {.map = {y.dim(3), patches.rows},
+                .y = y.data<T>(),
+                .residual = residual ? residual->data<T>() : nullptr,
+                .bias = epilogue.bias ? epilogue.bias->data<float>() : nullptr,
+                .columns = out_channels,
+                .relu = epilogue.relu,
+                .vectors = in_vectors<T>(y, out_channels) && (!residual || in_vectors<T>(*residual, out_channels))}};
+}
+
+template <typename Math, int Columns>
+void run(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
+  const auto problem = forward_problem<typename Math::Input>(x, w, epilogue, g, y);
+  const int64_t column_tiles = ceil_div(problem.y.columns, Columns);
+  const int64_t tiles = blocks_for(problem.x.g.rows, kTileRows) * column_tiles;
+  launch(x.device(), conv_forward_kernel<Math, Columns>, {.grid = {tiles, 1, g.groups}, .block = kTileThreads}, problem,
+         column_tiles);
+}
+
+}  // namespace
+
+void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
+  if (is_depthwise(w, g)) return depthwise_forward(x, w, epilogue, g, y);
+  dispatch_math(x, [&]<typename Math>() {
+    if (wide_tiles(y.dim(3) / g.groups))
+      run<Math, 128>(x, w, epilogue, g, y);
+    else
+      run<Math, 64>(x, w, epilogue, g, y);
+  });
+}
+
+}  // namespace segrt::kernels::cuda
