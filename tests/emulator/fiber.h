@@ -26,15 +26,15 @@ class Fiber {
   void suspend();
   // Forgets what is on the stack, without running destructors, so that assign() is possible again.
   void abandon();
-  // Whether `p` is in the page below the stack: an overflow.
+  // Whether `p` is in the guard pages below the stack: an overflow.
   bool is_guard(const void* p) const { return p >= mapping_ && p < static_cast<const char*>(mapping_) + kGuardBytes; }
 
  private:
   friend struct FiberEntry;
   void run();
 
-  static constexpr size_t kGuardBytes = 4096;
-  void* mapping_ = nullptr;  // guard page, then the stack
+  static constexpr size_t kGuardBytes = 64 * 1024;
+  void* mapping_ = nullptr;  // guard pages, then the stack
   size_t stack_bytes_;
   void* context_ = nullptr;    // where resume() continues
   void* scheduler_ = nullptr;  // where suspend() continues
