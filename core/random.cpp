@@ -22,7 +22,10 @@ double Rng::uniform() {
   return static_cast<double>(((high << 32) | low) >> 11) * 0x1p-53;
 }
 
-double Rng::uniform(double low, double high) { return low + (high - low) * uniform(); }
+double Rng::uniform(double low, double high) {
+  const double value = low + (high - low) * uniform();
+  return value < high ? value : std::nextafter(high, low);  // the sum can round up to the excluded end
+}
 
 int64_t Rng::integer(int64_t low, int64_t high) {
   if (low > high)

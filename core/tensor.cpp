@@ -72,7 +72,7 @@ Tensor Tensor::reshape(const Shape& shape) const {
 
 Tensor Tensor::slice(int64_t begin, int64_t count) const {
   if (rank() == 0 || begin < 0 || count < 0 || begin > dim(0) - count)
-    throw ArgumentError("slice: rows [" + std::to_string(begin) + ", " + std::to_string(begin + count) + ") of " +
+    throw ArgumentError("slice: " + std::to_string(count) + " rows from row " + std::to_string(begin) + " of " +
                         to_string(shape_));
   std::array<int64_t, Shape::kMaxRank> dims{};
   std::copy(shape_.dims().begin(), shape_.dims().end(), dims.begin());
@@ -106,9 +106,9 @@ void Tensor::copy_from(const Tensor& source) {
   Device& from = source.device();
   if (&to == &from) {
     to.copy_within(raw(), source.raw(), nbytes());
-  } else if (!from.is_cuda()) {
+  } else if (from.is_cpu() || to.is_meta()) {
     to.copy_from_host(raw(), source.raw(), nbytes());
-  } else if (!to.is_cuda()) {
+  } else if (to.is_cpu()) {
     from.copy_to_host(raw(), source.raw(), nbytes());
   } else {
     std::vector<std::byte> staging(nbytes());
