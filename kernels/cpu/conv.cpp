@@ -3,6 +3,7 @@
 #include "kernels/cpu/conv.h"
 
 #include "kernels/cpu/conv_direct.h"
+#include "kernels/cpu/winograd.h"
 #include "kernels/elementwise.h"
 #include "kernels/vendor/onednn_conv.h"
 
@@ -30,10 +31,12 @@ bool keeps_bf16(const Tensor& x) { return x.dtype() == DType::bf16 && vendor::on
 constexpr int64_t kWidestBf16WeightGradient = 256;
 
 void forward_f32(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
+  if (winograd::pays(x.shape(), w.shape(), y.shape(), g)) return winograd::conv2d_forward(x, w, epilogue, g, y);
   if (!vendor::onednn_conv2d_forward(x, w, epilogue, g, y)) direct::conv2d_forward<float>(x, w, epilogue, g, y);
 }
 
 void backward_input_f32(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx) {
+  if (winograd::pays(dx.shape(), w.shape(), dy.shape(), g)) return winograd::conv2d_backward_input(dy, w, g, dx);
   if (!vendor::onednn_conv2d_backward_input(dy, w, g, dx)) direct::conv2d_backward_input<float>(dy, w, g, dx);
 }
 

@@ -1,0 +1,164 @@
+#include "kernels/cpu/winograd.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "core/parallel.h"
+#include "kernels/cpu/packed_weights.h"
+#include "kernels/cpu/winograd_filter.h"
+#include "kernels/cpu/winograd_multiply.h"
+#include "kernels/cpu/winograd_tiles.h"
+
+namespace segrt::kernels::cpu::winograd {
+namespace {
+constexpr int kWidth = kLanes<float>;
+// Tiles that a thread transforms at a time: enough to reuse each panel of filters from the second-level cache, few
+// enough that their transformed inputs stay near.
+constexpr int64_t kBlockPanels = 9;
+// Outputs that are multiplied before they are transformed back, in vectors: their products stay in the cache.
+constexpr int64_t kBlockVectors = 8;
+
+struct Convolution {
+  Tiling t;
+  const float *x, *u;  // u: packed filters
+  const float* bias;
+  const float* residual;
+  bool relu;
+  float* y;
+};
+
+// One block's working memory: v [36][panels][C/kWidth][kPanelRows][kWidth], m [tiles][kBlockVectors][36][kWidth].
+struct Block {
+  int64_t first, tiles, panels;
+  int64_t point_stride;  // of v; a few lines more than the data, so that the 36 points do not share cache sets
+  float *v, *m;
+  const float* zeros;  // C zeros, read in place of what lies outside of the image
+};
+
+void transform_inputs(const Convolution& c, const Block& b) {
+  const int64_t channels = c.t.channels;
+  for (int64_t k = 0; k < b.tiles; ++k) {
+    const Tile tile = tile_at(c.t, b.first + k);
+    const float* from[kTile][kTile];
+    for (int i = 0; i < kTile; ++i)
+      for (int j = 0; j < kTile; ++j) {
+        const int64_t offset = tile.input(i, j);
+        from[i][j] = offset < 0 ? b.zeros : c.x + offset;
+      }
+    float* to = b.v + (k / kPanelRows * channels * kPanelRows) + k % kPanelRows * kWidth;
+    for (int64_t ch = 0; ch < channels; ch += kWidth, to += kPanelRows * kWidth)
+      transform_square<kTile, kTile>(
+          input_transform, [&](int i, int j) { return load(from[i][j] + ch); },
+          [&](int i, int j, const Vector& v) { store(to + (i * kTile + j) * b.point_stride, v); });
+  }
+}
+
+// Products of the block's tiles with the filters of output vectors [vector, vector + vectors).
+void multiply_block(const Convolution& c, const Block& b, int64_t vector, int64_t vectors) {
+  const int64_t channels = c.t.channels, panel_size = channels * kPanelVectors * kWidth;
+  for (int point = 0; point < kPoints; ++point)
+    for (int64_t s = 0; s < vectors; s += kPanelVectors) {
+      const float* u = c.u + point * channels * c.t.outputs + (vector + s) / kPanelVectors * panel_size;
+      for (int64_t panel = 0; panel < b.panels; ++panel) {
+        const int64_t tile = panel * kPanelRows;
+        multiply(static_cast<int>(std::min<int64_t>(kPanelRows, b.tiles - tile)),
+                 {.v = b.v + point * b.point_stride + panel * channels * kPanelRows,
+                  .u = u,
+                  .m = b.m + (tile * kBlockVectors + s) * kPoints * kWidth + point * kWidth,
+                  .channel_blocks = channels / kWidth,
+                  .row_stride = kBlockVectors * kPoints * kWidth,
+                  .vector_stride = kPoints * kWidth});
+      }
+    }
+}
+
+void transform_outputs(const Convolution& c, const Block& b, int64_t vector, int64_t vectors) {
+  const Vector zero{};
+  for (int64_t k = 0; k < b.tiles; ++k) {
+    const Tile tile = tile_at(c.t, b.first + k);
+    for (int64_t s = 0; s < vectors; ++s) {
+      const int64_t o = (vector + s) * kWidth;
+      const float* m = b.m + (k * kBlockVectors + s) * kPoints * kWidth;
+      const Vector bias = c.bias == nullptr ? zero : load(c.bias + o);
+      transform_square<kTile, kOutput>(
+          output_transform, [&](int i, int j) { return load(m + (i * kTile + j) * kWidth); },
+          [&](int i, int j, const Vector& sum) {
+            const int64_t offset = tile.output(i, j);
+            if (offset < 0) return;
+            Vector y = sum + bias;
+            if (c.residual != nullptr) y += load(c.residual + offset + o);
+            if (c.relu) y = y > zero ? y : zero;
+            store(c.y + offset + o, y);
+          });
+    }
+  }
+}
+
+void convolve(const Convolution& c, Device& device) {
+  const int64_t tiles = c.t.count(), panels = (tiles + kPanelRows - 1) / kPanelRows;
+  // Whole rounds of blocks, so that the threads end together.
+  const int64_t rounds = (panels + kBlockPanels * threads() - 1) / (kBlockPanels * threads());
+  const int64_t step = (panels + rounds * threads() - 1) / (rounds * threads());
+  const int64_t point_stride = step * kPanelRows * c.t.channels + 5 * kWidth;
+  const int64_t v_size = kPoints * point_stride, m_size = step * kPanelRows * kBlockVectors * kPoints * kWidth;
+  const Tensor zeros = Tensor::zeros({c.t.channels}, DType::f32, device);
+  parallel_for((panels + step - 1) / step, [&](int64_t i) {
+    const Tensor memory = Tensor::empty({v_size + m_size}, DType::f32, device);
+    const int64_t first = i * step * kPanelRows, count = std::min(step * kPanelRows, tiles - first);
+    float* v = memory.data<float>();
+    const Block b{
+        first, count, (count + kPanelRows - 1) / kPanelRows, point_stride, v, v + v_size, zeros.data<float>()};
+    transform_inputs(c, b);
+    const int64_t vectors = c.t.outputs / kWidth;
+    for (int64_t vector = 0; vector < vectors; vector += kBlockVectors) {
+      const int64_t some = std::min(kBlockVectors, vectors - vector);
+      multiply_block(c, b, vector, some);
+      transform_outputs(c, b, vector, some);
+    }
+  });
+}
+
+Tiling tiling(const Shape& x, const Shape& y, const ConvGeometry& g) {
+  return {x[0], x[1], x[2], x[3], y[1], y[2], y[3], g.pad_top, g.pad_left, g.dilation_h, g.dilation_w};
+}
+
+// The input gradient is the correlation of dy with the flipped filters, from dy's frame to x's.
+Tiling gradient_tiling(const Shape& dy, const Shape& dx, const ConvGeometry& g) {
+  Tiling t = tiling(dy, dx, g);
+  t.pad_top = 2 * g.dilation_h - g.pad_top;
+  t.pad_left = 2 * g.dilation_w - g.pad_left;
+  return t;
+}
+
+bool fits(const Shape& w, const ConvGeometry& g) {
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+  constexpr int kPanelWidth = kPanelVectors * kWidth;
+  return w[1] == kFilter && w[2] == kFilter && g.stride_h == 1 && g.stride_w == 1 && g.groups == 1 &&
+         w[0] % kPanelWidth == 0 && w[3] % kPanelWidth == 0;
+#else
+  static_cast<void>(w), static_cast<void>(g);
+  return false;  // oneDNN chooses its instructions at run time and beats this compiled for any x86-64
+#endif
+}
+}  // namespace
+
+bool pays(const Shape& x, const Shape& w, const Shape& y, const ConvGeometry& g) {
+  return fits(w, g) && tiling(x, y, g).use() > 0.5;
+}
+
+void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
+  const Tensor u = packed_filters(w, Direction::forward);
+  convolve({tiling(x.shape(), y.shape(), g), x.data<float>(), static_cast<const float*>(u.raw()),
+            epilogue.bias != nullptr ? epilogue.bias->data<float>() : nullptr,
+            epilogue.residual != nullptr ? epilogue.residual->data<float>() : nullptr, epilogue.relu, y.data<float>()},
+           x.device());
+}
+
+void conv2d_backward_input(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx) {
+  const Tensor u = packed_filters(w, Direction::backward_input);
+  convolve({gradient_tiling(dy.shape(), dx.shape(), g), dy.data<float>(), static_cast<const float*>(u.raw()), nullptr,
+            nullptr, false, dx.data<float>()},
+           dy.device());
+}
+
+}  // namespace segrt::kernels::cpu::winograd

@@ -1,0 +1,61 @@
+// The products in the middle of a Winograd convolution: at each of the 36 points a [tiles, channels] x [channels,
+// outputs] matrix product on packed operands.
+#pragma once
+
+#include <utility>
+
+#include "kernels/cpu/vector_math.h"
+
+namespace segrt::kernels::cpu::winograd {
+
+// A register block of kPanelRows x 2 vectors: its sums, two vectors of u and one of v fill the register file.
+#if defined(__AVX512F__)
+inline constexpr int kPanelRows = 14;
+#else
+inline constexpr int kPanelRows = 6;
+#endif
+inline constexpr int kPanelVectors = 2;
+
+// m[r * row_stride + s * vector_stride + lane] = sum_k v(r, k) u(k, s, lane) for Rows rows and kPanelVectors vectors.
+// v: blocks of kLanes channels, each [kPanelRows][kLanes]; u: [channels][kPanelVectors][kLanes].
+struct PanelProduct {
+  const float *v, *u;
+  float* m;
+  int64_t channel_blocks, row_stride, vector_stride;
+};
+
+template <int Rows>
+void multiply_rows(const PanelProduct& p) {
+  constexpr int kWidth = kLanes<float>;
+  Lanes<float> sums[Rows][kPanelVectors] = {};
+  const float *v = p.v, *u = p.u;
+  for (int64_t block = 0; block < p.channel_blocks; ++block) {
+#pragma GCC unroll 4
+    for (int k = 0; k < kWidth; ++k) {
+      const Lanes<float> u0 = load(u), u1 = load(u + kWidth);
+#pragma GCC unroll 16
+      for (int r = 0; r < Rows; ++r) {
+        const Lanes<float> vr = broadcast(v[r * kWidth + k]);
+        sums[r][0] += vr * u0;
+        sums[r][1] += vr * u1;
+      }
+      u += kPanelVectors * kWidth;
+    }
+    v += kPanelRows * kWidth;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 2
+    for (int s = 0; s < kPanelVectors; ++s) store(p.m + r * p.row_stride + s * p.vector_stride, sums[r][s]);
+}
+
+// The last panel has fewer rows; each count is a kernel of its own, with its sums in registers.
+template <int... Rows>
+void multiply_rows(int rows, const PanelProduct& p, std::integer_sequence<int, Rows...>) {
+  static_cast<void>(((rows == Rows + 1 && (multiply_rows<Rows + 1>(p), true)) || ...));
+}
+inline void multiply(int rows, const PanelProduct& p) {
+  multiply_rows(rows, p, std::make_integer_sequence<int, kPanelRows>());
+}
+
+}  // namespace segrt::kernels::cpu::winograd
