@@ -2,12 +2,11 @@
 
 #include <doctest/doctest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <limits>
 
 #include "tests/core/message_of.h"
+#include "tests/core/temporary_folder.h"
 
 using namespace segrt;
 
@@ -289,14 +288,12 @@ TEST_CASE("config: depth and size are bounded") {
 }
 
 TEST_CASE("config: files") {
-  const std::filesystem::path folder = std::filesystem::temp_directory_path() / "segrt_config_test";
-  std::filesystem::create_directories(folder);
-  const std::string path = (folder / "a.toml").string();
-  std::ofstream(path) << kExample;
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.toml";
+  write_file_bytes(path, kExample);
   const std::vector<std::string> overrides{"seed=9"};
   CHECK(Config::load(path, overrides).integer("seed") == 9);
   CHECK(Config::load(path).integer("seed") == 7);
   CHECK(message_of<FileError>([&] { Config::load(path + "x"); }) == path + "x: cannot open: No such file or directory");
-  CHECK_THROWS_AS(Config::load(folder.string()), FileError);
-  std::filesystem::remove_all(folder);
+  CHECK_THROWS_AS(Config::load(folder.path()), FileError);
 }
