@@ -135,7 +135,6 @@ bool HeaderReader::number_unsigned(uint64_t value) {
 bool HeaderReader::string(std::string& value) {
   if (expected_ == Expected::metadata_value) {
     header_.metadata[metadata_key_] = std::move(value);
-    expected_ = Expected::metadata_value;
   } else if (expected_ == Expected::dtype) {
     header_.entries.back().dtype = value.substr(0, 32);
     expected_ = Expected::field;
