@@ -1,6 +1,5 @@
 # All from the distribution's packages; scripts/setup.sh installs them.
 find_package(fmt REQUIRED)
-find_package(spdlog REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(Eigen3 REQUIRED)

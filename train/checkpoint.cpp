@@ -22,11 +22,15 @@ const std::string& metadata_of(const SafetensorsFile& file, const std::string& k
   return found->second;
 }
 
+nlohmann::json card_json(const DatasetCard& card) {
+  return {{"mean", card.mean}, {"std", card.std}, {"classes", card.classes.names}, {"colours", card.classes.colours}};
+}
+
 bool is_training_state(const std::string& name) { return name.starts_with(kTrainPrefix); }
 }  // namespace
 
 void save_checkpoint(const fs::path& path, models::Model& model, const Sgd& optimizer, const Progress& progress,
-                     const Config& config) {
+                     const Config& config, const DatasetCard& card) {
   const std::unique_ptr<Device> host = Device::create("cpu");
   std::vector<NamedTensor> tensors = nn::state_dict(model, *host);
   for (NamedTensor& t : optimizer.state(*host)) tensors.push_back({kTrainPrefix + t.name, std::move(t.tensor)});
@@ -37,7 +41,10 @@ void save_checkpoint(const fs::path& path, models::Model& model, const Sgd& opti
                             {"best_epoch", progress.best_epoch},
                             {"train_seconds", progress.train_seconds}};
   write_safetensors(path.string(), tensors,
-                    {{"format", kFormat}, {"config", config.to_toml()}, {"progress", json.dump()}});
+                    {{"format", kFormat},
+                     {"config", config.to_toml()},
+                     {"progress", json.dump()},
+                     {"dataset", card_json(card).dump()}});
 }
 
 Progress load_checkpoint(const fs::path& path, models::Model& model, Sgd& optimizer) {
@@ -88,6 +95,25 @@ std::string load_pretrained(const fs::path& path, models::Model& model) {
   if (!report.kept.empty())
     text += fmt::format("; {} left as initialised, first {}", report.kept.size(), report.kept.front());
   return text;
+}
+
+DatasetCard card_of(const data::Dataset& dataset) { return {dataset.mean(), dataset.std(), dataset.classes()}; }
+
+DatasetCard checkpoint_card(const fs::path& path) {
+  const SafetensorsFile file(path.string());
+  DatasetCard card;
+  try {
+    const nlohmann::json json = nlohmann::json::parse(metadata_of(file, "dataset"));
+    json.at("mean").get_to(card.mean);
+    json.at("std").get_to(card.std);
+    json.at("classes").get_to(card.classes.names);
+    json.at("colours").get_to(card.classes.colours);
+  } catch (const nlohmann::json::exception& e) {
+    throw FileError(path.string() + ": its \"dataset\" is damaged: " + e.what());
+  }
+  if (card.classes.names.size() != card.classes.colours.size())
+    throw FileError(path.string() + ": its \"dataset\" has more names than colours, or fewer");
+  return card;
 }
 
 Config checkpoint_config(const fs::path& path, std::span<const std::string> overrides) {

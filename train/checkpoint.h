@@ -2,12 +2,14 @@
 // layout, so that it serves as a weight file for anyone, and what training needs to go on under "train/".
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 
 #include "core/config.h"
+#include "data/dataset.h"
 #include "models/model.h"
 #include "train/optimizer.h"
 
@@ -25,9 +27,16 @@ struct Progress {
 
 inline constexpr const char* kTrainPrefix = "train/";
 
-// Writes weights, optimizer state, progress and the configuration; atomic. Throws FileError.
+// What a user of the weights must know of the data they were trained on.
+struct DatasetCard {
+  std::array<double, 3> mean{}, std{};  // per RGB channel, in units of [0,1]
+  data::LabelTable classes = {};
+};
+DatasetCard card_of(const data::Dataset& dataset);
+
+// Writes weights, optimizer state, progress, the configuration and the dataset's card; atomic. Throws FileError.
 void save_checkpoint(const std::filesystem::path& path, models::Model& model, const Sgd& optimizer,
-                     const Progress& progress, const Config& config);
+                     const Progress& progress, const Config& config, const DatasetCard& card);
 
 // Restores everything. The model must be the one that was saved. Throws FileError.
 Progress load_checkpoint(const std::filesystem::path& path, models::Model& model, Sgd& optimizer);
@@ -39,7 +48,9 @@ void load_weights(const std::filesystem::path& path, models::Model& model);
 // final layer with another number of classes stays as initialised. Returns a line for the log.
 std::string load_pretrained(const std::filesystem::path& path, models::Model& model);
 
-// The configuration that a checkpoint was trained with. Throws FileError for a file without one.
+// The card of the dataset, and the configuration, that a checkpoint was trained with. Throw FileError for a file
+// without one.
+DatasetCard checkpoint_card(const std::filesystem::path& path);
 Config checkpoint_config(const std::filesystem::path& path, std::span<const std::string> overrides = {});
 
 // A run's folder: config.toml, checkpoints/step_00001234.safetensors, checkpoints/latest.safetensors (a link to the

@@ -33,7 +33,7 @@ LrSchedule schedule_settings(const Config& train) {
   if (kind == "step") {
     s.kind = LrSchedule::Kind::step;
     s.step_size = train.integer("lr_step", {.fallback = 200, .min = 1});
-    s.gamma = train.number("lr_gamma", {.fallback = 0.1, .above = 0, .max = 1});
+    s.gamma = train.number("lr_gamma", {.fallback = 0.1, .max = 1, .above = 0});
   } else if (kind == "poly") {
     s.kind = LrSchedule::Kind::poly;
     s.power = train.number("lr_power", {.fallback = 0.9, .above = 0});
@@ -119,7 +119,7 @@ ValidateSettings validate_settings(const Config& config) {
 EvalSettings eval_settings(const Config& config) {
   const Config eval = config.table("eval");
   return {.scales = eval.numbers(
-              "scales", {.fallback = std::vector<double>{1.0, 0.5, 0.75, 1.25, 1.5, 1.75}, .above = 0, .max = 8})};
+              "scales", {.fallback = std::vector<double>{1.0, 0.5, 0.75, 1.25, 1.5, 1.75}, .max = 8, .above = 0})};
 }
 
 }  // namespace segrt::train

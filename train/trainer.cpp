@@ -267,7 +267,7 @@ double Trainer::validate_crops(RunLog& log) {
 }
 
 void Trainer::save(RunLog& log, bool is_best) {
-  save_checkpoint(run_.numbered(progress_.step), *model_, *optimizer_, progress_, config_);
+  save_checkpoint(run_.numbered(progress_.step), *model_, *optimizer_, progress_, config_, card_of(*train_set_));
   run_.publish(progress_.step, is_best, settings_.keep);
   last_saved_step_ = progress_.step;
   log.message(fmt::format("checkpoint {}{}", run_.numbered(progress_.step).string(), is_best ? " (best)" : ""));

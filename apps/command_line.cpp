@@ -1,0 +1,82 @@
+#include "apps/command_line.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cstdio>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "train/checkpoint.h"
+
+namespace segrt::apps {
+
+void add_device_options(CLI::App& app, CommonOptions& options) {
+  app.add_option("--device", options.device, "cpu, cuda, cuda:<index>, or auto (cuda where there is one)")
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "CPU threads; 0: all cores")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
+}
+
+void add_set_option(CLI::App& app, CommonOptions& options) {
+  app.add_option("--set", options.set, "override a setting of the configuration, e.g. --set train.lr=0.02; repeatable")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all();
+}
+
+std::unique_ptr<Device> open_device(const CommonOptions& options) {
+  set_threads(options.threads);
+  if (options.device == "auto") return Device::create(Device::cuda_available() ? "cuda" : "cpu");
+  return Device::create(options.device);
+}
+
+int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
+  const std::string name = app.get_name();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int code = app.exit(e);
+    return code == 0 ? 0 : kExitUsage;
+  }
+  try {
+    return body();
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "{}: error: {}\n", name, e.what());
+    return kExitError;
+  }
+}
+
+std::vector<int64_t> parse_sizes(const std::string& option, const std::string& text, size_t count) {
+  std::vector<int64_t> sizes;
+  const char* at = text.data();
+  const char* end = at + text.size();
+  while (at < end) {
+    int64_t value = 0;
+    const auto [next, status] = std::from_chars(at, end, value);
+    if (status != std::errc{} || value < 1 || value > (1 << 20)) break;
+    sizes.push_back(value);
+    at = next;
+    if (at < end && (*at == 'x' || *at == 'X') && at + 1 < end)
+      ++at;
+    else
+      break;
+  }
+  if (at != end || sizes.size() != count)
+    throw ArgumentError(fmt::format("{}: expected {} sizes like 1x512x1024, got \"{}\"", option, count, text));
+  return sizes;
+}
+
+LoadedModel load_model(const std::string& checkpoint, const std::string& config_path,
+                       const std::vector<std::string>& overrides, Device& device) {
+  Config config =
+      config_path.empty() ? train::checkpoint_config(checkpoint, overrides) : Config::load(config_path, overrides);
+  nn::Init init(device, 0);
+  auto model = models::build(config.table("model"), init);
+  train::load_weights(checkpoint, *model);
+  model->set_training(false);
+  return {std::move(config), std::move(model)};
+}
+
+}  // namespace segrt::apps

@@ -1,0 +1,48 @@
+// What the programs share: common options, the device, and errors turned into exit codes.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/device.h"
+#include "data/dataset.h"
+#include "models/model.h"
+
+namespace segrt::apps {
+
+// Exit codes: 0 done, 1 an error (named on stderr), 2 a wrong command line, 130/143 stopped by Ctrl-C or SIGTERM after
+// a checkpoint.
+inline constexpr int kExitError = 1;
+inline constexpr int kExitUsage = 2;
+
+struct CommonOptions {
+  std::string device = "auto";   // cpu, cuda, cuda:<index>, or auto: cuda where there is one
+  int threads = 0;               // 0: all cores
+  std::vector<std::string> set;  // "train.lr=0.02"
+};
+void add_device_options(CLI::App& app, CommonOptions& options);
+void add_set_option(CLI::App& app, CommonOptions& options);
+
+// Applies --threads and opens --device. Throws DeviceError.
+std::unique_ptr<Device> open_device(const CommonOptions& options);
+
+// Parses the command line and runs `body`; prints help, usage errors and Error messages ("segtrain: error: ...").
+int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
+
+// "1x3x512x1024" in any case of x -> numbers. Throws ArgumentError naming the option.
+std::vector<int64_t> parse_sizes(const std::string& option, const std::string& text, size_t count);
+
+// A network and what is needed to use it, from a checkpoint of a training run; from any weight file together with
+// --config.
+struct LoadedModel {
+  Config config;
+  std::unique_ptr<models::Model> model;
+};
+LoadedModel load_model(const std::string& checkpoint, const std::string& config_path,
+                       const std::vector<std::string>& overrides, Device& device);
+
+}  // namespace segrt::apps

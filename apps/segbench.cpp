@@ -1,0 +1,146 @@
+// segbench CONFIG: times the forward pass or a training step of a network on random input.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "apps/command_line.h"
+#include "autograd/elementwise.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/random.h"
+#include "kernels/elementwise.h"
+#include "train/optimizer.h"
+
+namespace {
+using namespace segrt;
+
+struct Arguments {
+  std::string config, mode = "forward", input = "1x512x1024", precision = "f32", json;
+  int repeat = 20, warmup = 3;
+  apps::CommonOptions common;
+};
+
+std::vector<uint8_t> random_bytes(int64_t count, int below, uint64_t stream) {
+  std::vector<uint8_t> bytes(static_cast<size_t>(count));
+  Rng rng(1, stream);
+  for (uint8_t& b : bytes) b = static_cast<uint8_t>(rng.next_u32() % static_cast<uint32_t>(below));
+  return bytes;
+}
+
+// What is timed: an image on the device to a class map (forward), or to updated weights (train).
+class Workload {
+ public:
+  Workload(const Arguments& a, const std::vector<int64_t>& sizes, const Config& config, Device& device)
+      : device_(device), training_(a.mode == "train") {
+    nn::Init init(device, 1);
+    model_ = models::build(config.table("model"), init);
+    const Shape shape{sizes[0], sizes[1], sizes[2], 3};
+    const Tensor raw = Tensor::from<uint8_t>(shape, random_bytes(shape.numel(), 256, 1), device);
+    input_ = Tensor::empty(shape, parse_dtype(a.precision), device);
+    kernels::normalize_u8(raw, {{0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}}, input_);
+    labels_ = Tensor::from<uint8_t>({sizes[0], sizes[1], sizes[2]},
+                                    random_bytes(sizes[0] * sizes[1] * sizes[2], model_->classes(), 2), device);
+    model_->set_training(training_);
+    if (training_)
+      optimizer_ =
+          std::make_unique<train::Sgd>(*model_, train::Sgd::Options{.schedule = {}, .sgd = {}, .weight_decay = 1e-4});
+  }
+
+  void run() {
+    if (!training_) {
+      const NoGrad no_grad(device_);
+      const models::Head head = model_->forward(input_).front();
+      nn::segmentation_argmax(head.scores.value(), head.up, static_cast<int>(input_.dim(1)),
+                              static_cast<int>(input_.dim(2)));
+      return;
+    }
+    Var loss;
+    for (const models::Head& head : model_->forward(input_)) {
+      const Var part = autograd::scale(nn::segmentation_loss(head.scores, head.up, labels_).loss, head.loss_weight);
+      loss = loss.defined() ? autograd::add(loss, part) : part;
+    }
+    backward(loss);
+    optimizer_->step();
+    model_->clear_grads();
+  }
+
+ private:
+  Device& device_;
+  bool training_;
+  std::unique_ptr<models::Model> model_;
+  std::unique_ptr<train::Sgd> optimizer_;
+  Tensor input_, labels_;
+};
+
+int bench(const Arguments& a) {
+  const std::vector<int64_t> sizes = apps::parse_sizes("--input", a.input, 3);
+  const std::unique_ptr<Device> device = apps::open_device(a.common);
+  const Config config = Config::load(a.config, a.common.set);
+  for (const char* table : {"data", "train", "validate", "eval"}) config.ignore(table);
+  Workload workload(a, sizes, config, *device);
+  config.check_unused();
+  for (int i = 0; i < a.warmup; ++i) workload.run();
+  device->synchronize();
+  device->reset_peak();
+  std::vector<double> ms;
+  for (int i = 0; i < a.repeat; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    workload.run();
+    device->synchronize();
+    ms.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+  }
+  std::sort(ms.begin(), ms.end());
+  const auto at = [&](double q) { return ms[static_cast<size_t>(q * static_cast<double>(ms.size() - 1) + 0.5)]; };
+  const double median = ms.size() % 2 == 1 ? ms[ms.size() / 2] : (ms[ms.size() / 2 - 1] + ms[ms.size() / 2]) / 2;
+  const double rate = 1000 * static_cast<double>(sizes[0]) / median;
+  const int64_t peak = device->memory().peak_bytes;
+  fmt::print(
+      "{} {} {} {} on {}, {} threads: median {:.2f} ms, min {:.2f}, p95 {:.2f}, {:.2f} images/s, peak {:.1f} MiB ({} "
+      "runs)\n",
+      config.table("model").text("name"), a.mode, a.input, a.precision, device->description(), threads(), median,
+      ms.front(), at(0.95), rate, static_cast<double>(peak) / (1 << 20), a.repeat);
+  if (a.json.empty()) return 0;
+  const nlohmann::json json{{"config", a.config},
+                            {"set", a.common.set},
+                            {"mode", a.mode},
+                            {"input", a.input},
+                            {"precision", a.precision},
+                            {"device", device->name()},
+                            {"device_description", device->description()},
+                            {"threads", threads()},
+                            {"warmup", a.warmup},
+                            {"repeat", a.repeat},
+                            {"median_ms", median},
+                            {"min_ms", ms.front()},
+                            {"p95_ms", at(0.95)},
+                            {"images_per_s", rate},
+                            {"peak_bytes", peak},
+                            {"all_ms", ms}};
+  std::ofstream out(a.json);
+  out << json.dump(2) << '\n';
+  if (!out.flush()) throw FileError(a.json + ": cannot write");
+  return 0;
+}
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Times a network on random input: image on the device to class map, or one training step.", "segbench");
+  Arguments a;
+  app.add_option("config", a.config, "configuration, e.g. models/drn_d_22.toml")->required();
+  app.add_option("--mode", a.mode, "forward or train")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"forward", "train"}));
+  app.add_option("--input", a.input, "NxHxW")->capture_default_str();
+  app.add_option("--precision", a.precision, "f32, bf16 or f16")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+  app.add_option("--repeat", a.repeat, "timed runs")->capture_default_str()->check(CLI::Range(1, 100000));
+  app.add_option("--warmup", a.warmup, "runs before them")->capture_default_str()->check(CLI::Range(0, 1000));
+  app.add_option("--json", a.json, "write the figures and all that is needed to repeat them to this file");
+  apps::add_device_options(app, a.common);
+  apps::add_set_option(app, a.common);
+  return apps::run_program(app, argc, argv, [&] { return bench(a); });
+}

@@ -1,0 +1,47 @@
+// segmodel summary CONFIG: what a network is made of.
+#include <fmt/format.h>
+
+#include "apps/command_line.h"
+#include "models/summary.h"
+
+namespace {
+using namespace segrt;
+
+int summary(const std::string& config_path, const std::string& input, bool layers, const apps::CommonOptions& common) {
+  const std::vector<int64_t> sizes = apps::parse_sizes("--input", input, 3);
+  const Config config = Config::load(config_path, common.set);
+  for (const char* table : {"data", "train", "validate", "eval"}) config.ignore(table);
+  const models::Summary s = models::summarize(config.table("model"), {sizes[0], sizes[1], sizes[2], 3});
+  config.check_unused();
+  if (layers) {
+    fmt::print("{:>4}  {:<12} {:<10} {:<22} {:>12} {:>14}\n", "", "layer", "towards", "output [N,H,W,C]", "parameters",
+               "multiply-adds");
+    for (size_t i = 0; i < s.layers.size(); ++i) {
+      const models::LayerLine& l = s.layers[i];
+      fmt::print("{:>4}  {:<12} {:<10} {:<22} {:>12} {:>14}\n", i + 1, l.kind, l.map, to_string(l.output), l.parameters,
+                 l.multiply_adds);
+    }
+  }
+  fmt::print("{}: input [{},{},{},3], scores {}\n", config.table("model").text("name"), sizes[0], sizes[1], sizes[2],
+             to_string(s.output));
+  fmt::print("parameters     {} ({:.2f} M) in {} state tensors\n", s.parameters,
+             static_cast<double>(s.parameters) / 1e6, s.state_tensors);
+  fmt::print("multiply-adds  {} ({:.2f} G)\n", s.multiply_adds, static_cast<double>(s.multiply_adds) / 1e9);
+  return 0;
+}
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Looks at models.", "segmodel");
+  app.require_subcommand(1);
+  apps::CommonOptions common;
+  std::string config, input = "1x1024x2048";
+  bool totals = false;
+  CLI::App& command =
+      *app.add_subcommand("summary", "layers, shapes, parameters and multiply-adds, from a dry run without weights");
+  command.add_option("config", config, "configuration, e.g. models/drn_d_22.toml")->required();
+  command.add_option("--input", input, "NxHxW of the image")->capture_default_str();
+  command.add_flag("--totals", totals, "the totals alone");
+  apps::add_set_option(command, common);
+  return apps::run_program(app, argc, argv, [&] { return summary(config, input, !totals, common); });
+}

@@ -1,0 +1,69 @@
+// segpredict CHECKPOINT IMAGES... -o DIR: colour maps and overlays for a person's own images.
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <set>
+
+#include "apps/command_line.h"
+#include "core/error.h"
+#include "train/checkpoint.h"
+#include "train/evaluator.h"
+#include "train/settings.h"
+
+namespace {
+using namespace segrt;
+namespace fs = std::filesystem;
+
+struct Arguments {
+  std::string checkpoint, config, output;
+  std::vector<std::string> images;
+  bool ms = false, flip = false;
+  double alpha = 0.5;
+  apps::CommonOptions common;
+};
+
+int predict(const Arguments& a) {
+  const std::unique_ptr<Device> device = apps::open_device(a.common);
+  const std::string checkpoint = train::find_checkpoint(a.checkpoint).string();
+  const apps::LoadedModel loaded = apps::load_model(checkpoint, a.config, a.common.set, *device);
+  const train::DatasetCard card = a.config.empty() ? train::checkpoint_card(checkpoint)
+                                                   : train::card_of(*train::make_dataset(loaded.config, "val"));
+  train::Evaluator evaluator(*loaded.model,
+                             {.scales = a.ms ? train::eval_settings(loaded.config).scales : std::vector<double>{1},
+                              .flip = a.flip,
+                              .precision = train::train_settings(loaded.config).precision,
+                              .mean = card.mean,
+                              .std = card.std});
+  std::set<std::string> stems;  // two images of one name must not overwrite each other
+  for (const std::string& path : a.images) {
+    const data::Image image = data::read_image(path);
+    std::string stem = fs::path(path).stem().string();
+    for (int n = 2; !stems.insert(stem).second; ++n) stem = fmt::format("{}-{}", fs::path(path).stem().string(), n);
+    const Tensor prediction = evaluator.predict(image);
+    data::Image label(image.height, image.width, 1);
+    label.pixels = prediction.to_vector<uint8_t>();
+    const fs::path base = fs::path(a.output) / stem;
+    data::write_png(base.string() + "_color.png", data::colourise(label, card.classes));
+    data::write_png(base.string() + "_overlay.png", data::overlay(image, label, card.classes, a.alpha));
+    fmt::print("{} -> {}_color.png, {}_overlay.png\n", path, base.string(), base.string());
+  }
+  return 0;
+}
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Segments images with a trained network; writes a colour map and an overlay for each.", "segpredict");
+  Arguments a;
+  app.add_option("checkpoint", a.checkpoint, "run directory or checkpoint file")->required();
+  app.add_option("images", a.images, "JPEG or PNG photos")->required();
+  app.add_option("-o,--output", a.output, "folder for <name>_color.png and <name>_overlay.png")->required();
+  app.add_option("--config", a.config, "configuration, for weight files that carry none");
+  app.add_flag("--ms", a.ms, "multi-scale");
+  app.add_flag("--flip", a.flip, "mirrored as well");
+  app.add_option("--alpha", a.alpha, "weight of the colours in the overlay")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  apps::add_device_options(app, a.common);
+  apps::add_set_option(app, a.common);
+  return apps::run_program(app, argc, argv, [&] { return predict(a); });
+}

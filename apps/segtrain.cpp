@@ -1,0 +1,103 @@
+// segtrain CONFIG.toml: trains the network that a configuration describes.
+#include <fmt/format.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+
+#include "apps/command_line.h"
+#include "core/error.h"
+#include "train/trainer.h"
+
+namespace {
+using namespace segrt;
+namespace fs = std::filesystem;
+
+// Ctrl-C and SIGTERM as something to ask for, so that no handler interrupts anything. Made before any thread starts.
+// After the first signal the defaults are back: a second Ctrl-C ends the program at once.
+class StopSignals {
+ public:
+  StopSignals() {
+    sigemptyset(&set_);
+    sigaddset(&set_, SIGINT);
+    sigaddset(&set_, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set_, nullptr);
+    descriptor_ = signalfd(-1, &set_, SFD_NONBLOCK | SFD_CLOEXEC);
+  }
+  ~StopSignals() { close(descriptor_); }
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+  bool requested() {
+    signalfd_siginfo info{};
+    if (signal_ == 0 && read(descriptor_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+      signal_ = static_cast<int>(info.ssi_signo);
+      sigprocmask(SIG_UNBLOCK, &set_, nullptr);
+    }
+    return signal_ != 0;
+  }
+  int exit_code() const { return 128 + signal_; }
+
+ private:
+  sigset_t set_{};
+  int descriptor_ = -1;
+  int signal_ = 0;
+};
+
+// runs/<name>, runs/<name>-2, ...: the newest that holds a checkpoint, or the first that does not exist.
+fs::path run_path(const std::string& output, const std::string& config_path, bool resume) {
+  if (!output.empty()) return output;
+  const fs::path base = fs::path("runs") / fs::path(config_path).stem();
+  fs::path newest;
+  for (int n = 1;; ++n) {
+    const fs::path candidate = n == 1 ? base : fs::path(fmt::format("{}-{}", base.string(), n));
+    if (!fs::exists(candidate)) {
+      if (!resume) return candidate;
+      if (newest.empty()) throw FileError(base.string() + ": no run with a checkpoint to resume");
+      return newest;
+    }
+    if (fs::exists(train::RunDirectory(candidate).latest())) newest = candidate;
+  }
+}
+
+int train_network(const std::string& config_path, const std::string& output, bool resume,
+                  const apps::CommonOptions& common) {
+  StopSignals signals;
+  const std::unique_ptr<Device> device = apps::open_device(common);
+  const Config config = Config::load(config_path, common.set);
+  const train::RunDirectory run(run_path(output, config_path, resume));
+  if (!resume && fs::exists(run.latest()))
+    throw FileError(run.path().string() +
+                    ": holds a run already; add --resume to continue it, or choose another folder with -o");
+  train::Trainer trainer(config, *device, run);
+  if (resume) trainer.resume();
+  run.create(config);
+  train::RunLog log({.directory = run.path()});
+  log.message(fmt::format("run directory {}", run.path().string()));
+  const auto outcome = trainer.run(log, [&] { return signals.requested(); });
+  const train::Progress& p = trainer.progress();
+  if (outcome == train::Trainer::Outcome::stopped) {
+    log.message(fmt::format("stopped at step {}; continue with: segtrain {} -o {} --resume", p.step, config_path,
+                            run.path().string()));
+    return signals.exit_code();
+  }
+  log.message(fmt::format("{} after {} steps, {:.1f} minutes of training; best {} {:.4f} after epoch {}",
+                          outcome == train::Trainer::Outcome::finished ? "finished" : "out of time", p.step,
+                          p.train_seconds / 60, train::validate_settings(config).best, p.best_score, p.best_epoch));
+  return 0;
+}
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Trains a segmentation network.", "segtrain");
+  apps::CommonOptions common;
+  std::string config, output;
+  bool resume = false;
+  app.add_option("config", config, "configuration, e.g. models/drn_d_22.toml")->required();
+  app.add_option("-o,--output", output, "run directory (default: runs/<name of the configuration>, numbered if taken)");
+  app.add_flag("--resume", resume, "continue the run from its latest checkpoint");
+  apps::add_device_options(app, common);
+  apps::add_set_option(app, common);
+  return apps::run_program(app, argc, argv, [&] { return train_network(config, output, resume, common); });
+}
