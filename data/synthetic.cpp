@@ -34,10 +34,7 @@ Sample SyntheticStreets::load(int64_t index) const {
   const Scene scene = plan_scene({options_.seed, number, options_.difficulty}, options_.width, options_.height);
   const Noise noise(options_.seed, stream_of({number, 100}));
   Painter painter(options_.width, options_.height, scene.camera, scene.light, noise);
-  paint_sky(scene, painter);
-  for (size_t i = 0; i < scene.shadows.size(); ++i) painter.shadow(scene.shadows[i], scene.shadow_strengths[i]);
-  paint_ground(scene, painter);
-  for (const Drawable& thing : scene.drawables) thing.draw(painter);
+  paint_scene(scene, painter);
   Sample sample{Image(options_.height, options_.width, 3), Image(options_.height, options_.width, 1),
                 fmt::format("seed{}/{:06}.png", options_.seed, number)};
   expose(scene.sensor, painter, {options_.seed, stream_of({number, 101})}, sample.image, sample.label);
@@ -45,7 +42,7 @@ Sample SyntheticStreets::load(int64_t index) const {
 }
 
 // Measured over scenes 0..1999 of seed 1 at 256x512, difficulty 0.6.
-std::array<double, 3> SyntheticStreets::mean() const { return {0.5, 0.5, 0.5}; }
-std::array<double, 3> SyntheticStreets::std() const { return {0.2, 0.2, 0.2}; }
+std::array<double, 3> SyntheticStreets::mean() const { return {0.358, 0.358, 0.343}; }
+std::array<double, 3> SyntheticStreets::std() const { return {0.183, 0.177, 0.196}; }
 
 }  // namespace segrt::data

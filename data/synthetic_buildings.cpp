@@ -7,6 +7,7 @@
 namespace segrt::data::streets {
 namespace {
 
+constexpr double kDeep = 11;  // metres from a house's front to its back
 constexpr double kSlice =
     10;  // metres: houses are painted in slices, so that far to near holds against things beside them
 
@@ -94,7 +95,8 @@ class FacadeShader {
                                    inside(to_line(at.u, style_.spacing * 2), 0.03f, at.step_u));
       tone *= 1 - 0.4f * joint;
     } else {
-      tone *= 1 + 0.12f * (noise_.smooth(at.u * 6, at.v * 6) - 0.5f) * visible(step, 0.4f);
+      const float fine = visible(step, 0.4f);
+      if (fine > 0) tone *= 1 + 0.12f * (noise_.smooth(at.u * 6, at.v * 6) - 0.5f) * fine;
     }
     return style_.wall * tone;
   }
@@ -145,15 +147,25 @@ class FacadeShader {
   float height_, offset_;
 };
 
-// An upright rectangle from ground point a to b; texture coordinate u starts at `u0`.
-void draw_wall(Painter& painter, const Look& look, const Style& style, Vec3 a, Vec3 b, double u0, double height) {
+// An upright rectangle from ground point a to b; the texture coordinate u starts at `u0`.
+struct Wall {
+  Plane plane;
+  std::vector<Vec2> outline;
+  float height;
+};
+
+Wall wall_between(Vec3 a, Vec3 b, double u0, double height) {
   const Vec3 along = b - a;
   const double length = std::sqrt(dot(along, along));
-  const Plane plane{a - along * (u0 / length), along * (1 / length), kUp};
-  const Vec2 outline[] = {{u0, -0.3}, {u0 + length, -0.3}, {u0 + length, height}, {u0, height}};
-  const Colour light = painter.light().on({plane.axis_u.z, 0, -plane.axis_u.x});
-  const FacadeShader shade(style, look, painter.noise(), static_cast<float>(height));
-  painter.fill(plane, outline, kBuilding, [&](const Surface& at) { return Texel{shade(at) * light}; });
+  return {{a - along * (u0 / length), along * (1 / length), kUp},
+          {{u0, -0.3}, {u0 + length, -0.3}, {u0 + length, height}, {u0, height}},
+          static_cast<float>(height)};
+}
+
+void draw_wall(Painter& painter, const Look& look, const Style& style, const Wall& wall) {
+  const Colour light = painter.light().on({wall.plane.axis_u.z, 0, -wall.plane.axis_u.x});
+  const FacadeShader shade(style, look, painter.noise(), wall.height);
+  painter.fill(wall.plane, wall.outline, kBuilding, [&](const Surface& at) { return Texel{shade(at) * light}; });
 }
 
 // A roof face that rises from the eaves over a..b, away from the street.
@@ -184,18 +196,27 @@ void add_house(Scene& scene, const House& house) {
   const Look look = scene.look;
   for (double z = house.from; z < house.to; z += kSlice) {
     const double end = std::min(z + kSlice, house.to);
+    const Vec3 a = street.place(house.lateral, z), b = street.place(house.lateral, end);
+    const Wall front = wall_between(a, b, z - house.from, house.height);
+    Wall gable = wall_between(a, street.place(house.lateral + house.outward * kDeep, z), 0, house.height);
+    if (house.roof > 0) {  // up to the roof's edges
+      gable.outline.push_back({house.roof, house.height + house.roof});
+      std::swap(gable.outline[3], gable.outline[4]);
+      gable.outline.insert(gable.outline.begin() + 3, {kDeep - house.roof, house.height + house.roof});
+    }
+    const bool first = z <= house.from;
     scene.add(end, [=](Painter& painter) {
-      if (z <= house.from) {  // the gable end that faces the camera
-        draw_wall(painter, look, house.style, street.place(house.lateral, z),
-                  street.place(house.lateral + house.outward * 11, z), 50, house.height);
-      }
-      const Vec3 a = street.place(house.lateral, z), b = street.place(house.lateral, end);
+      if (first) draw_wall(painter, look, house.style, gable);  // the end that faces the camera
       if (house.roof > 0) draw_roof(painter, a, b, house.height, house.roof, house.outward * house.roof, house.tiles);
-      draw_wall(painter, look, house.style, a, b, z - house.from, house.height);
+      draw_wall(painter, look, house.style, front);
     });
+    scene.drawables.back().occlude = [=](Painter& painter, uint16_t order) {
+      if (first) painter.occlude(gable.plane, gable.outline, order);
+      painter.occlude(front.plane, front.outline, order);
+    };
   }
-  const Vec3 centre = street.place(house.lateral + house.outward * 5.5, (house.from + house.to) / 2);
-  scene.cast_shadow(footprint(centre, {}, (house.to - house.from) / 2, 5.5), house.height);
+  const Vec3 centre = street.place(house.lateral + house.outward * kDeep / 2, (house.from + house.to) / 2);
+  scene.cast_shadow(footprint(centre, {}, (house.to - house.from) / 2, kDeep / 2), house.height);
 }
 
 void plan_row(Scene& scene, Dice& dice, int side) {
@@ -256,7 +277,8 @@ void plan_backdrop(Scene& scene, Dice& dice) {
     const Vec3 a = street.place(x, z), b = street.place(x + width, z);
     if (houses && dice.chance(0.8)) {
       const Style style = random_style(scene, dice, District::city);
-      scene.add(z + 5, [=, look = scene.look](Painter& painter) { draw_wall(painter, look, style, a, b, 0, height); });
+      const Wall wall = wall_between(a, b, 0, height);
+      scene.add(z + 5, [=, look = scene.look](Painter& painter) { draw_wall(painter, look, style, wall); });
     } else {
       const Colour leaves = dice.jitter(dice.chance(0.5) ? scene.look.foliage : scene.look.foliage_other, 0.15);
       const float phase = dice.rangef(0, 100);

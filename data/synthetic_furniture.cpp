@@ -66,13 +66,13 @@ void draw_sign(Painter& painter, const Plane& plane, const Sign& sign) {
 
 void draw_head(Painter& painter, const Plane& plane, const Head& head) {
   const double u = head.lateral, v = head.height;
-  rectangle(painter, plane, u - 0.2, v - 0.52, u + 0.2, v + 0.52, kTrafficLight, {0.09f, 0.1f, 0.1f});
+  rectangle(painter, plane, u - 0.24, v - 0.58, u + 0.24, v + 0.58, kTrafficLight, {0.09f, 0.1f, 0.1f});
   if (head.lit == 3) return;
   const Colour lamps[3] = {{1.0f, 0.16f, 0.12f}, {1.0f, 0.72f, 0.12f}, {0.15f, 0.95f, 0.55f}};
   for (int k = 0; k < 3; ++k) {
     const bool on = k == head.lit;
     const Colour glow = lamps[k] * (on ? 1.2f : 0.22f);
-    painter.fill(plane, ellipse(u, v + 0.33 - 0.33 * k, 0.12, 0.12, 8), kTrafficLight,
+    painter.fill(plane, ellipse(u, v + 0.36 - 0.36 * k, 0.14, 0.14, 8), kTrafficLight,
                  [&](const Surface&) { return Texel{glow}; });
   }
 }

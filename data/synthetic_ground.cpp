@@ -65,10 +65,10 @@ class GroundShader {
 
   Colour road(const GroundPoint& p) const {
     const float patches = noise_.fractal(p.lateral * 0.35f + 9, p.along * 0.11f + 31) - 0.5f;
-    const float grain = noise_.smooth(p.lateral * 14, p.along * 14) - 0.5f;
-    const float fine = noise_.cell(floor_int(p.lateral * 45), floor_int(p.along * 45)) - 0.5f;
-    float tone = 1 + 0.9f * look_.asphalt_patches * patches + 0.16f * grain * visible(p.step_v, 0.4f) +
-                 0.25f * fine * visible(p.step_v, 0.08f);
+    float tone = 1 + 0.9f * look_.asphalt_patches * patches;
+    const float grain = visible(p.step_v, 0.4f), fine = visible(p.step_v, 0.08f), crack = visible(p.step_v, 0.12f);
+    if (grain > 0) tone += 0.16f * grain * (noise_.smooth(p.lateral * 14, p.along * 14) - 0.5f);
+    if (fine > 0) tone += 0.25f * fine * (noise_.cell(floor_int(p.lateral * 45), floor_int(p.along * 45)) - 0.5f);
     if (look_.cobbles) {
       const float row = p.along / 0.14f, odd = (floor_int(row) & 1) != 0 ? 0.5f : 0.0f;
       const float joint = std::max(line_cover(to_grid(p.along, 0.14f), 0.012f, p.step_v),
@@ -78,10 +78,11 @@ class GroundShader {
     }
     const float repaired = noise_.smooth(p.lateral * 0.5f + 60, p.along * 0.07f + 11);  // patches of newer asphalt
     if (repaired > 0.78f) tone *= 0.82f;
-    Colour colour = look_.asphalt * tone;
-    const float crack = std::abs(noise_.fractal(p.lateral * 0.8f + 3, p.along * 0.8f) - 0.5f);
-    colour = colour * (1 - 0.35f * clamp01(1 - crack * 60) * visible(p.step_v, 0.12f));
-    return markings(p, colour);
+    if (crack > 0) {
+      const float ridge = std::abs(noise_.fractal(p.lateral * 0.8f + 3, p.along * 0.8f) - 0.5f);
+      tone *= 1 - 0.35f * crack * clamp01(1 - ridge * 60);
+    }
+    return markings(p, look_.asphalt * tone);
   }
 
   Colour markings(const GroundPoint& p, Colour colour) const {
@@ -127,10 +128,11 @@ class GroundShader {
 
   Colour terrain(const GroundPoint& p) const {
     const float patch = noise_.fractal(p.lateral * 0.5f, p.along * 0.3f + 77);
-    const float tuft = noise_.fractal(p.lateral * 7, p.along * 5) - 0.5f;
+    const float near = visible(p.step_v, 0.7f);
+    const float tuft = near > 0 ? noise_.fractal(p.lateral * 7, p.along * 5) - 0.5f : 0.0f;
     const float blade = noise_.cell(floor_int(p.lateral * 30), floor_int(p.along * 18)) - 0.5f;
     const Colour base = mix(look_.terrain, look_.terrain_dry, smooth_step(clamp01(patch * 2.4f - 0.8f)));
-    return base * (1 + 0.6f * tuft * visible(p.step_v, 0.7f) + 0.45f * blade * visible(p.step_v, 0.15f));
+    return base * (1 + 0.6f * tuft * near + 0.45f * blade * visible(p.step_v, 0.15f));
   }
 
   const Scene& scene_;
@@ -148,7 +150,9 @@ void paint_sky(const Scene& scene, Painter& painter) {
   for (int y = 0; y < painter.height(); ++y) {
     Colour* row = painter.row(y);
     uint8_t* labels = painter.labels(y);
+    const uint16_t* hidden = painter.hidden(y);
     for (int x = 0; x < painter.width(); ++x) {
+      if (hidden[x] > 0) continue;
       const auto px = static_cast<float>(x + 0.5 - camera.centre_x), py = static_cast<float>(camera.horizon - y - 0.5);
       const auto roll = static_cast<float>(camera.roll.sine);
       const float rise = (py + roll * px) * inverse_focal, turn = px * inverse_focal;
@@ -179,7 +183,9 @@ void paint_ground(const Scene& scene, Painter& painter) {
     Colour* row = painter.row(y);
     uint8_t* labels = painter.labels(y);
     const float* shadows = painter.shadows(y);
+    const uint16_t* hidden = painter.hidden(y);
     for (int x = 0; x < painter.width(); ++x) {
+      if (hidden[x] > 0) continue;
       const double px = x + 0.5, py = y + 0.5;
       const double w = m[6] * px + m[7] * py + m[8];
       if (w < 1 / kFarthest) continue;

@@ -54,6 +54,7 @@ Painter::Painter(int width, int height, const Camera& camera, const Light& light
       image_(static_cast<size_t>(width) * static_cast<size_t>(height)),
       labels_(image_.size(), uint8_t{255}),
       shadows_(image_.size()),
+      hidden_(image_.size()),
       coverage_(static_cast<size_t>(width) + 2) {}
 
 // Clips the outline to what lies before the camera and lists its edges in pixels. False where nothing can be seen.
@@ -134,6 +135,16 @@ void Painter::fill(const Plane& plane, std::span<const Vec2> outline, int label,
   const Vec3 normal{u.y * v.z - u.z * v.y, u.z * v.x - u.x * v.z, u.x * v.y - u.y * v.x};
   const Texel texel{colour * light_.on(normal)};
   fill(plane, outline, label, [&](const Surface&) { return texel; });
+}
+
+void Painter::occlude(const Plane& plane, std::span<const Vec2> outline, uint16_t order) {
+  if (!begin(plane, outline)) return;
+  for (int y = first_row_; y < end_row_; ++y) {
+    if (!cover_row(y)) continue;
+    uint16_t* until = hidden_.data() + static_cast<size_t>(y) * static_cast<size_t>(width_);
+    for (int x = first_column_; x < end_column_; ++x)
+      if (coverage_[static_cast<size_t>(x)] > 0.999f) until[x] = std::max(until[x], order);
+  }
 }
 
 void Painter::shadow(std::span<const Vec2> outline, float strength) {

@@ -72,7 +72,7 @@ inline constexpr int kLabelOfShape = -1;
 struct Texel {
   Colour colour;
   float alpha = 1;            // negative: not part of the shape, neither colour nor label
-  int label = kLabelOfShape;  // another label for this point
+  int label = kLabelOfShape;  // another label for this point where the shape is not over its own class
 };
 
 // Covers pixels with an outline, row by row.
@@ -89,6 +89,14 @@ class Painter {
   uint8_t* labels(int y) { return labels_.data() + static_cast<size_t>(y) * static_cast<size_t>(width_); }
   float* shadows(int y) { return shadows_.data() + static_cast<size_t>(y) * static_cast<size_t>(width_); }
 
+  // What is painted from now on stands at this place of the far-to-near order; sky and ground are at 0.
+  void set_order(uint16_t order) { order_ = order; }
+  // Declares that an opaque shape will be painted there at `order`: pixels that it covers wholly skip everything that
+  // is painted before. Changes no result; most of a street's houses hide other houses.
+  void occlude(const Plane& plane, std::span<const Vec2> outline, uint16_t order);
+  // Per pixel of row y: the order below which nothing can be seen.
+  const uint16_t* hidden(int y) const { return hidden_.data() + static_cast<size_t>(y) * static_cast<size_t>(width_); }
+
   // Paints the outline's inside: colour by coverage, label where at least half of a pixel is covered.
   // shade(const Surface&) -> Texel, light included; haze is added here.
   template <typename Shade>
@@ -98,11 +106,12 @@ class Painter {
       if (!cover_row(y)) continue;
       Colour* colours = row(y);
       uint8_t* classes = labels(y);
+      const uint16_t* hidden_until = hidden(y);
       const double py = y + 0.5;
       const double u0 = m_[1] * py + m_[2], v0 = m_[4] * py + m_[5], w0 = m_[7] * py + m_[8];
       for (int x = first_column_; x < end_column_; ++x) {
         const float cover = coverage_[static_cast<size_t>(x)];
-        if (cover < 1.0f / 64) continue;
+        if (cover < 1.0f / 64 || hidden_until[x] > order_) continue;
         const double px = x + 0.5;
         const double w = m_[6] * px + w0;
         if (w <= 1e-4) continue;
@@ -116,7 +125,10 @@ class Painter {
         if (texel.alpha < 0) continue;
         const Colour seen = mix(texel.colour, light_.haze, light_.haze_at(at.depth));
         colours[x] = mix(colours[x], seen, texel.alpha * (cover > 1 ? 1.0f : cover));
-        if (cover >= 0.5f) classes[x] = static_cast<uint8_t>(texel.label == kLabelOfShape ? label : texel.label);
+        if (cover < 0.5f) continue;
+        // A doubtful edge is doubtful against something else only, not within a thing of several overlapping shapes.
+        const bool edge = texel.label != kLabelOfShape && classes[x] != label;
+        classes[x] = static_cast<uint8_t>(edge ? texel.label : label);
       }
     }
   }
@@ -143,6 +155,8 @@ class Painter {
   std::vector<Colour> image_;
   std::vector<uint8_t> labels_;
   std::vector<float> shadows_;
+  std::vector<uint16_t> hidden_;
+  uint16_t order_ = 0;
 
   // Of the outline being filled.
   double m_[9] = {};

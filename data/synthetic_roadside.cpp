@@ -205,7 +205,7 @@ void plan_barriers(Scene& scene, Dice& dice, int side) {
   const Street& street = scene.street;
   const Side& plan = street.sides[static_cast<size_t>(side)];
   const bool town = plan.district == District::city;
-  const double density = town ? 0.12 : plan.district == District::boulevard ? 0.3 : 0.62;
+  const double density = town ? 0.12 : plan.district == District::boulevard ? 0.45 : 0.8;
   double z = dice.range(-6, 4);
   while (z < street.end) {
     double next = z + dice.range(8, 28);
@@ -239,7 +239,7 @@ void plan_trees(Scene& scene, Dice& dice, int side) {
   const Street& street = scene.street;
   const Side& plan = street.sides[static_cast<size_t>(side)];
   const double sign = Street::sign(side);
-  const bool avenue = dice.chance(plan.district == District::city ? 0.25 : 0.6);
+  const bool avenue = dice.chance(plan.district == District::city ? 0.35 : 0.7);
   const double spacing = dice.range(7, 16), beside_kerb = plan.kerb + dice.range(0.7, 1.3),
                scale = dice.range(0.7, 1.2);
   if (avenue)

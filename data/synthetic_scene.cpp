@@ -217,4 +217,16 @@ Scene plan_scene(const SceneSeed& seed, int width, int height) {
   return scene;
 }
 
+void paint_scene(const Scene& scene, Painter& painter) {
+  for (size_t i = 0; i < scene.drawables.size(); ++i)
+    if (scene.drawables[i].occlude) scene.drawables[i].occlude(painter, static_cast<uint16_t>(i + 1));
+  paint_sky(scene, painter);
+  for (size_t i = 0; i < scene.shadows.size(); ++i) painter.shadow(scene.shadows[i], scene.shadow_strengths[i]);
+  paint_ground(scene, painter);
+  for (size_t i = 0; i < scene.drawables.size(); ++i) {
+    painter.set_order(static_cast<uint16_t>(i + 1));
+    scene.drawables[i].draw(painter);
+  }
+}
+
 }  // namespace segrt::data::streets

@@ -99,6 +99,8 @@ struct Sensor {
 struct Drawable {
   double depth;  // along the street: painted in descending order
   std::function<void(Painter&)> draw;
+  std::function<void(Painter&, uint16_t)> occlude =
+      {};  // of large opaque things: Painter::occlude with the given order
 };
 
 struct Scene {
@@ -112,7 +114,7 @@ struct Scene {
   std::vector<std::vector<Vec2>> shadows;
   std::vector<float> shadow_strengths;
 
-  void add(double depth, std::function<void(Painter&)> draw) { drawables.push_back({depth, std::move(draw)}); }
+  void add(double depth, std::function<void(Painter&)> draw) { drawables.push_back({depth, std::move(draw), {}}); }
   // The shadow of an upright prism on the ground outline `base` (convex, in (x, z)), and the dark where it stands.
   void cast_shadow(std::span<const Vec2> base, double height);
   void cast_shadow(Vec3 foot, double half_width, double height);  // of something thin
@@ -143,6 +145,8 @@ void plan_furniture(Scene& scene, Dice dice);  // poles, lights, signs
 void plan_vehicles(Scene& scene, Dice dice);
 void plan_people(Scene& scene, Dice dice);  // and two-wheelers
 
+// Everything of the scene but the sensor.
+void paint_scene(const Scene& scene, Painter& painter);
 void paint_sky(const Scene& scene, Painter& painter);
 void paint_ground(const Scene& scene, Painter& painter);
 

@@ -40,11 +40,14 @@ Plane near_plane(const Camera& camera, const VehiclePose& pose, double half_widt
 // The near side: the body below the belt upright, the cabin above it leaning inwards, with its windows.
 void draw_near_side(Painter& painter, const VehiclePose& pose, const Body& body) {
   const double side = near_side(painter.camera(), pose), sill = belt(body);
-  std::vector<Vec2> lower, cabin;
-  for (const ProfilePoint& p : body.profile) {
-    const Vec2 corner{p.along * body.length, p.height * body.height};
-    lower.push_back({corner.u, std::min(corner.v, sill)});
-    if (corner.v >= sill - 0.05) cabin.push_back({corner.u, std::max(0.0, corner.v - sill)});
+  std::vector<Vec2> lower, cabin;  // the outline cut at the sill; the cabin's v is from there
+  for (size_t i = 0; i < body.profile.size(); ++i) {
+    const ProfilePoint &p = body.profile[i], &q = body.profile[i + 1 == body.profile.size() ? 0 : i + 1];
+    const Vec2 a{p.along * body.length, p.height * body.height - sill},
+        b{q.along * body.length, q.height * body.height - sill};
+    lower.push_back({a.u, sill + std::min(a.v, 0.0)});
+    if (a.v >= 0) cabin.push_back(a);
+    if ((a.v >= 0) != (b.v >= 0)) cabin.push_back({a.u + (b.u - a.u) * a.v / (a.v - b.v), 0});
   }
   const Plane panel = near_plane(painter.camera(), pose, body.half_width);
   const Colour lit = body.paint * painter.light().on(pose.right());
@@ -53,9 +56,11 @@ void draw_near_side(Painter& painter, const VehiclePose& pose, const Body& body)
     return Texel{lit * (at.v < low ? 0.8f : 0.95f + 0.15f * at.v)};
   });
   if (cabin.size() < 3) return;
-  const double roof = body.profile[body.profile.size() / 2].height * body.height - sill;
+  const auto roof = std::max_element(body.profile.begin(), body.profile.end(),
+                                     [](const ProfilePoint& a, const ProfilePoint& b) { return a.height < b.height; });
+  const double lean = side * (1 - roof->width) * body.half_width;
   const Plane leaning{pose.at(0, sill, side * body.half_width), pose.forward(),
-                      unit(kUp * roof + pose.right() * (-side * 0.18 * body.half_width))};
+                      unit(kUp * (roof->height * body.height - sill) + pose.right() * -lean)};
   painter.fill(leaning, cabin, body.label, body.paint);
   double sum = 0;
   for (const Vec2& p : cabin) sum += p.u;
@@ -85,6 +90,9 @@ double near_side(const Camera& camera, const VehiclePose& pose) {
 void draw_body(Painter& painter, const VehiclePose& pose, const Body& body) {
   const Camera& camera = painter.camera();
   const bool ahead = dot(camera.eye - pose.centre, pose.forward()) > 0;  // the camera is before the vehicle
+  std::vector<Vec2> section;  // behind the faces, so that nothing shows through where two of them meet
+  for (const ProfilePoint& p : body.profile) section.push_back({p.along * body.length, p.height * body.height});
+  painter.fill({pose.centre, pose.forward(), kUp}, section, body.label, body.paint * 0.6f);
   const size_t faces = body.profile.size() - 1;
   for (size_t k = 0; k < faces; ++k) {
     const size_t i = ahead ? k : faces - 1 - k;  // far faces first
