@@ -35,21 +35,34 @@ struct Block {
   const float* zeros;  // C zeros, read in place of what lies outside of the image
 };
 
-void transform_inputs(const Convolution& c, const Block& b) {
-  const int64_t channels = c.t.channels;
-  for (int64_t k = 0; k < b.tiles; ++k) {
-    const Tile tile = tile_at(c.t, b.first + k);
-    const float* from[kTile][kTile];
+// Where a tile's 36 pixels start.
+struct Pixels {
+  const float* at[kTile][kTile];
+
+  Pixels(const Convolution& c, const Tile& tile, const float* zeros) {
     for (int i = 0; i < kTile; ++i)
       for (int j = 0; j < kTile; ++j) {
         const int64_t offset = tile.input(i, j);
-        from[i][j] = offset < 0 ? b.zeros : c.x + offset;
+        at[i][j] = offset < 0 ? zeros : c.x + offset;
       }
+  }
+};
+
+void transform_inputs(const Convolution& c, const Block& b) {
+  const int64_t channels = c.t.channels;
+  Pixels next(c, tile_at(c.t, b.first), b.zeros);
+  for (int64_t k = 0; k < b.tiles; ++k) {
+    const Pixels pixels = next;
+    if (k + 1 < b.tiles) next = Pixels(c, tile_at(c.t, b.first + k + 1), b.zeros);
     float* to = b.v + (k / kPanelRows * channels * kPanelRows) + k % kPanelRows * kWidth;
-    for (int64_t ch = 0; ch < channels; ch += kWidth, to += kPanelRows * kWidth)
+    for (int64_t ch = 0; ch < channels; ch += kWidth, to += kPanelRows * kWidth) {
+      // Too many short streams for the hardware to foresee. Two columns of the next tile are columns of this one.
+      for (int i = 0; i < kTile; ++i)
+        for (int j = kTile - kOutput; j < kTile; ++j) __builtin_prefetch(next.at[i][j] + ch);
       transform_square<kTile, kTile>(
-          input_transform, [&](int i, int j) { return load(from[i][j] + ch); },
+          input_transform, [&](int i, int j) { return load(pixels.at[i][j] + ch); },
           [&](int i, int j, const Vector& v) { store(to + (i * kTile + j) * b.point_stride, v); });
+    }
   }
 }
 

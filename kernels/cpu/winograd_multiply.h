@@ -27,12 +27,14 @@ struct PanelProduct {
 template <int Rows>
 void multiply_rows(const PanelProduct& p) {
   constexpr int kWidth = kLanes<float>;
+  constexpr int kAhead = 32 * kPanelVectors;  // u streams from the second-level cache, whose latency this hides
   Lanes<float> sums[Rows][kPanelVectors] = {};
   const float *v = p.v, *u = p.u;
   for (int64_t block = 0; block < p.channel_blocks; ++block) {
 #pragma GCC unroll 4
     for (int k = 0; k < kWidth; ++k) {
       const Lanes<float> u0 = load(u), u1 = load(u + kWidth);
+      for (int s = 0; s < kPanelVectors; ++s) __builtin_prefetch(u + (kAhead + s) * kWidth);
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
         const Lanes<float> vr = broadcast(v[r * kWidth + k]);
