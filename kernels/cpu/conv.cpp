@@ -41,6 +41,8 @@ void backward_input_f32(const Tensor& dy, const Tensor& w, const ConvGeometry& g
 }
 
 void backward_weight_f32(const Tensor& x, const Tensor& dy, const ConvGeometry& g, Tensor& dw) {
+  if (winograd::pays_for_weight(x.shape(), dw.shape(), dy.shape(), g))
+    return winograd::conv2d_backward_weight(x, dy, g, dw);
   if (!vendor::onednn_conv2d_backward_weight(x, dy, g, dw)) direct::conv2d_backward_weight<float>(x, dy, g, dw);
 }
 }  // namespace

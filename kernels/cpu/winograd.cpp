@@ -131,10 +131,6 @@ void convolve(const Convolution& c, Device& device) {
   });
 }
 
-Tiling tiling(const Shape& x, const Shape& y, const ConvGeometry& g) {
-  return {x[0], x[1], x[2], x[3], y[1], y[2], y[3], g.pad_top, g.pad_left, g.dilation_h, g.dilation_w};
-}
-
 // The input gradient is the correlation of dy with the flipped filters, from dy's frame to x's.
 Tiling gradient_tiling(const Shape& dy, const Shape& dx, const ConvGeometry& g) {
   Tiling t = tiling(dy, dx, g);
@@ -158,6 +154,8 @@ bool fits(const Shape& w, const ConvGeometry& g) {
 bool pays(const Shape& x, const Shape& w, const Shape& y, const ConvGeometry& g) {
   return fits(w, g) && tiling(x, y, g).use() > 0.5;
 }
+
+bool pays_for_weight(const Shape& x, const Shape& w, const Shape& y, const ConvGeometry& g) { return pays(x, w, y, g); }
 
 void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
   const Tensor u = packed_filters(w, Direction::forward);

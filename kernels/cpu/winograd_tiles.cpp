@@ -14,6 +14,10 @@ std::array<int64_t, N> offsets(int64_t start, int64_t step, int64_t extent, int6
 }
 }  // namespace
 
+Tiling tiling(const Shape& x, const Shape& y, const ConvGeometry& g) {
+  return {x[0], x[1], x[2], x[3], y[1], y[2], y[3], g.pad_top, g.pad_left, g.dilation_h, g.dilation_w};
+}
+
 Tile tile_at(const Tiling& t, int64_t index) {
   const int64_t across = t.tiles_w(), down = t.tiles_h();
   const int64_t tile_w = index % across, phase_w = index / across % t.dilation_w;

@@ -28,6 +28,8 @@ struct Tiling {
   static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 };
 
+Tiling tiling(const Shape& x, const Shape& y, const ConvGeometry& g);
+
 // Where one tile reads and writes: offsets in elements, -1 outside of the image.
 struct Tile {
   std::array<int64_t, kTile> input_row, input_column;      // offset of row and column in the input
