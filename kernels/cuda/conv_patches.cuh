@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "kernels/conv.h"
-#include "kernels/cuda/conv_taps.cuh"
+#include "kernels/cuda/conv_taps.h"
 #include "kernels/cuda/gemm_tile.cuh"
 
 namespace segrt::kernels::cuda {

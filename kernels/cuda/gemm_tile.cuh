@@ -4,7 +4,15 @@
 // (once a launch for rows, once a step for depth), `Vec load(Row, Depth)` reads kVec elements from there on along the
 // contiguous index, zeros outside. An output says what becomes of sums: operator()(patch, row, column) takes a warp's
 // 16 x 32 patch whose corner is at (row, column) of the product.
+//
+// A step of 64 bytes of depth reads (128 + Columns) * 64 bytes from L2 for 128 * Columns * (16 or 32) multiply-adds.
+// Shared memory: 33 to 40 KiB for 128 columns, 25 to 30 KiB for 64. Registers (nvcc 13.0, sm_90; none spills): 76 to
+// 128 a thread for 64 columns, so two blocks fit a processor; for 128 columns 127 to 190 on tensor cores and up to 217
+// in exact float32, where above 128 one block does.
 #pragma once
+
+#include <string>
+#include <string_view>
 
 #include "core/error.h"
 #include "kernels/cuda/gemm_sums.cuh"
@@ -68,7 +76,7 @@ struct GemmTile {
     Operands operands[2];                                  // one is read while the other is filled
     float patches[kTileWarps][kSliceRows * kPatchStride];  // afterwards: sums on their way out
   };
-  static_assert(sizeof(Shared) <= 48 * 1024);  // 40 KiB for 128 columns, 30 KiB for 64
+  static_assert(sizeof(Shared) <= 48 * 1024);
 
   // sums += A[row.., begin*kDepth .. end*kDepth) B[.., column..]. One barrier a step: the loads of the next step are in
   // flight during the products of this one, and land in the buffer that every warp left before the last barrier.

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <numeric>
+#include <string>
 
 #include "core/error.h"
-#include "kernels/cuda/device.h"
 #include "kernels/cuda/divisor.h"
 
 namespace segrt::kernels::cuda {
