@@ -12,11 +12,12 @@
 namespace segrt::kernels::cpu::winograd {
 namespace {
 constexpr int kWidth = kLanes<float>;
-// Tiles that a thread transforms at a time: enough to reuse each panel of filters from the second-level cache, few
-// enough that their transformed inputs stay near.
-constexpr int64_t kBlockPanels = 9;
 // Outputs that are multiplied before they are transformed back, in vectors: their products stay in the cache.
-constexpr int64_t kBlockVectors = 8;
+constexpr int64_t kBlockVectors = 4;
+
+// Panels of tiles that a thread transforms and multiplies at a time. Few keep the tiles in the second-level cache; but
+// the more filters there are, the farther they come from, and the more tiles should reuse them.
+int64_t block_panels(const Tiling& t) { return 2 + t.channels * t.outputs / (int64_t{1} << 15); }
 
 struct Convolution {
   Tiling t;
@@ -71,7 +72,8 @@ void multiply_block(const Convolution& c, const Block& b, int64_t vector, int64_
   const int64_t channels = c.t.channels, panel_size = channels * kPanelVectors * kWidth;
   for (int point = 0; point < kPoints; ++point)
     for (int64_t s = 0; s < vectors; s += kPanelVectors) {
-      const float* u = c.u + point * channels * c.t.outputs + (vector + s) / kPanelVectors * panel_size;
+      const float* u =
+          c.u + point * filter_point_stride(channels, c.t.outputs) + (vector + s) / kPanelVectors * panel_size;
       for (int64_t panel = 0; panel < b.panels; ++panel) {
         const int64_t tile = panel * kPanelRows;
         multiply(static_cast<int>(std::min<int64_t>(kPanelRows, b.tiles - tile)),
@@ -109,8 +111,9 @@ void transform_outputs(const Convolution& c, const Block& b, int64_t vector, int
 
 void convolve(const Convolution& c, Device& device) {
   const int64_t tiles = c.t.count(), panels = (tiles + kPanelRows - 1) / kPanelRows;
+  const int64_t per_block = block_panels(c.t);
   // Whole rounds of blocks, so that the threads end together.
-  const int64_t rounds = (panels + kBlockPanels * threads() - 1) / (kBlockPanels * threads());
+  const int64_t rounds = (panels + per_block * threads() - 1) / (per_block * threads());
   const int64_t step = (panels + rounds * threads() - 1) / (rounds * threads());
   const int64_t point_stride = step * kPanelRows * c.t.channels + 5 * kWidth;
   const int64_t v_size = kPoints * point_stride, m_size = step * kPanelRows * kBlockVectors * kPoints * kWidth;

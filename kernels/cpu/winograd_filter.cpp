@@ -24,7 +24,7 @@ void load_transposed(const float* w, int64_t channels, int64_t o, int64_t c, flo
 }
 
 void pack_forward(const float* w, int64_t outputs, int64_t channels, float* u) {
-  const int64_t blocks = channels / kWidth;
+  const int64_t blocks = channels / kWidth, point_stride = filter_point_stride(channels, outputs);
   parallel_for(outputs / kWidth * blocks, [&](int64_t index) {
     const int64_t vector = index / blocks, c = index % blocks * kWidth;
     alignas(64) float taps[kTaps][kWidth][kWidth];
@@ -33,12 +33,13 @@ void pack_forward(const float* w, int64_t outputs, int64_t channels, float* u) {
       float* to = u + packed_offset(channels, c + k, vector);
       transform_square<kFilter, kTile>(
           filter_transform, [&](int i, int j) { return load(taps[i * kFilter + j][k]); },
-          [&](int i, int j, const Vector& v) { store(to + (i * kTile + j) * channels * outputs, v); });
+          [&](int i, int j, const Vector& v) { store(to + (i * kTile + j) * point_stride, v); });
     }
   });
 }
 
 void pack_backward(const float* w, int64_t outputs, int64_t channels, float* u) {
+  const int64_t point_stride = filter_point_stride(outputs, channels);
   parallel_for(outputs, [&](int64_t o) {
     for (int64_t vector = 0; vector < channels / kWidth; ++vector) {
       float* to = u + packed_offset(outputs, o, vector);
@@ -47,14 +48,14 @@ void pack_backward(const float* w, int64_t outputs, int64_t channels, float* u) 
           [&](int i, int j) {
             return load(w + (o * kTaps + kTaps - 1 - i * kFilter - j) * channels + vector * kWidth);
           },
-          [&](int i, int j, const Vector& v) { store(to + (i * kTile + j) * channels * outputs, v); });
+          [&](int i, int j, const Vector& v) { store(to + (i * kTile + j) * point_stride, v); });
     }
   });
 }
 }  // namespace
 
 Tensor packed_filters(const Tensor& w, Direction direction) {
-  const int64_t outputs = w.dim(0), channels = w.dim(3), count = kPoints * outputs * channels;
+  const int64_t outputs = w.dim(0), channels = w.dim(3), count = kPoints * filter_point_stride(channels, outputs);
   // The layouts' names are odd, oneDNN's even.
   const uint64_t layout = direction == Direction::forward ? 1 : 3;
   const Tensor bytes = w.device().state<PackedWeights>().get(
