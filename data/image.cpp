@@ -10,7 +10,9 @@
 #include <span>
 #include <system_error>
 
+#include "core/atomic_file.h"
 #include "core/error.h"
+#include "data/jpeg.h"
 #include "data/png.h"
 
 #define STBI_NO_STDIO
@@ -47,35 +49,15 @@ std::vector<uint8_t> read_bytes(const std::filesystem::path& path) {
   return bytes;
 }
 
-bool is_jpeg(std::span<const uint8_t> bytes) { return bytes.size() >= 3 && bytes[0] == 0xff && bytes[1] == 0xd8; }
-
-// stb_image fills what a truncated JPEG lacks with grey and reports success, so look for the end marker first.
-// Segments carry their length; entropy-coded data after SOS runs to the next marker other than RST0..7 or a stuffed 00.
-bool jpeg_is_complete(std::span<const uint8_t> bytes) {
-  size_t i = 2;
-  while (i + 1 < bytes.size()) {
-    const void* found = std::memchr(bytes.data() + i, 0xff, bytes.size() - i);
-    if (found == nullptr) return false;
-    i = static_cast<size_t>(static_cast<const uint8_t*>(found) - bytes.data()) + 1;
-    while (i < bytes.size() && bytes[i] == 0xff) ++i;  // fill bytes
-    if (i >= bytes.size()) return false;
-    const int marker = bytes[i++];
-    if (marker == 0xd9) return true;
-    if (marker == 0x00 || marker == 0x01 || (marker >= 0xd0 && marker <= 0xd8)) continue;  // no length follows
-    if (i + 2 > bytes.size()) return false;
-    i += static_cast<size_t>(bytes[i]) << 8 | bytes[i + 1];
-  }
-  return false;
-}
-
 ImageInfo info_of(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
   if (is_png(bytes)) {
     const PngHeader header = read_png_header(path, bytes);
     return {header.height, header.width, header.channels()};
   }
+  if (!is_jpeg(bytes)) fail(path, "neither a JPEG nor a PNG file");
   ImageInfo info;
   if (!stbi_info_from_memory(bytes.data(), static_cast<int>(bytes.size()), &info.width, &info.height, &info.channels))
-    fail(path, fmt::format("not a readable JPEG, PNG or BMP image ({})", stbi_failure_reason()));
+    fail(path, fmt::format("damaged JPEG: {}", stbi_failure_reason()));
   if (info.width < 1 || info.height < 1 || int64_t{info.width} * info.height > kMaxImagePixels)
     fail(path, fmt::format("size {}x{} is empty or above the limit ({} a side, {} pixels)", info.width, info.height,
                            kMaxImageSide, kMaxImagePixels));
@@ -98,7 +80,7 @@ Image read_image(const std::filesystem::path& path) {
     if (read_png_header(path, bytes).bits != 8) fail(path, "an image needs 8 bits a channel, found 16");
     check_png(path, bytes);
   }
-  if (is_jpeg(bytes) && !jpeg_is_complete(bytes)) fail(path, "truncated JPEG: no end marker");
+  if (is_jpeg(bytes)) check_jpeg(path, bytes);
 
   Image image;
   int channels = 0;
@@ -122,19 +104,9 @@ void write_png(const std::filesystem::path& path, const Image& image) {
   if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
   if (error) fail(path, fmt::format("cannot create its folder: {}", error.message()));
 
-  std::filesystem::path unfinished = path;
-  unfinished += ".tmp";
-  bool written = false;
-  if (File file{std::fopen(unfinished.c_str(), "wb")}) {
-    written = std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size();
-    written = std::fclose(file.release()) == 0 && written;  // a full disk may show only here
-  }
-  const int cause = errno;
-  if (written) std::filesystem::rename(unfinished, path, error);
-  if (written && !error) return;
-  std::error_code ignored;
-  std::filesystem::remove(unfinished, ignored);
-  fail(path, fmt::format("cannot write: {}", error ? error.message() : std::strerror(cause)));
+  AtomicFile file(path.string());
+  file.write(std::as_bytes(std::span(bytes)));
+  file.commit();
 }
 
 }  // namespace segrt::data

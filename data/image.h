@@ -30,7 +30,7 @@ inline constexpr int64_t kMaxImagePixels = 178'956'970;  // 512 MiB of RGB
 
 // All functions below throw FileError; its message is "<path>: <cause>".
 
-// A photo: JPEG, PNG or BMP with three 8-bit channels. Other channel counts (grey, alpha) and 16-bit samples
+// A photo: JPEG or PNG with three 8-bit channels. Other channel counts (grey, alpha) and 16-bit samples
 // are refused rather than converted: a network trained on RGB would silently see something else.
 Image read_image(const std::filesystem::path& path);
 

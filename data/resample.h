@@ -1,4 +1,5 @@
-// Image resizing, bit for bit that of Pillow (version 4 or later): separable, antialiased, horizontal pass first.
+// Image resizing, bit for bit that of Pillow 4 to 9: separable, antialiased, horizontal pass first. (Pillow 13 filters
+// vertically first where the width grows and the height shrinks, which no recipe here does.)
 // Output i of a pass from `in` to `out` values has centre c = (i + 0.5) * in/out and sums the source values j in
 // [max(int(c - S*f + 0.5), 0), min(int(c + S*f + 0.5), in)) with weights filter((j - c + 0.5) / f), normalised to sum
 // 1; f = max(in/out, 1) and S is the support of the filter.

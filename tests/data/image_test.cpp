@@ -151,21 +151,45 @@ TEST_CASE("any changed byte of a PNG is noticed") {
 
 TEST_CASE("damaged JPEG files give an error or a picture, never more") {
   const TestFolder folder;
-  const std::string whole = test::read_file(golden("photo.jpg"));
-  Rng rng(5, 0);
-  for (int trial = 0; trial < 300; ++trial) {
-    std::string damaged = whole;
-    for (int k = 0; k < 3; ++k)
-      damaged[static_cast<size_t>(rng.integer(2, static_cast<int64_t>(whole.size()) - 1))] =
-          static_cast<char>(rng.integer(0, 255));
-    const auto path = folder.write("damaged.jpg", damaged);
-    try {
-      const Image image = read_image(path);
-      CHECK(image.pixels.size() == image.row_bytes() * static_cast<size_t>(image.height));
-    } catch (const FileError& e) {
-      CHECK(std::string(e.what()).starts_with(path.string()));
+  for (const std::string name : {"photo.jpg", "progressive.jpg"}) {
+    const std::string whole = test::read_file(golden(name));
+    Rng rng(5, 0);
+    int refused = 0;
+    for (int trial = 0; trial < 600; ++trial) {
+      std::string damaged = whole;
+      // Half of the trials in the headers: tables, frame and scan.
+      const int64_t end = trial % 2 == 0 ? 700 : static_cast<int64_t>(whole.size()) - 1;
+      for (int k = 0; k < 1 + trial % 3; ++k)
+        damaged[static_cast<size_t>(rng.integer(2, end))] = static_cast<char>(rng.integer(0, 255));
+      const auto path = folder.write("damaged.jpg", damaged);
+      try {
+        const Image image = read_image(path);
+        CHECK(image.pixels.size() == image.row_bytes() * static_cast<size_t>(image.height));
+      } catch (const FileError& e) {
+        CHECK(std::string(e.what()).starts_with(path.string()));
+        ++refused;
+      }
     }
+    CHECK(refused > 100);
   }
+}
+
+TEST_CASE("JPEG tables that stb_image would take on trust are refused") {
+  const TestFolder folder;
+  const std::string whole = test::read_file(golden("photo.jpg"));
+  const auto changed = [&](size_t at, const std::string& bytes, const char* cause) {
+    std::string damaged = whole;
+    damaged.replace(at, bytes.size(), bytes);
+    CAPTURE(cause);
+    CHECK(contains(error_of([&] { read_image(folder.write("changed.jpg", damaged)); }), cause));
+  };
+  const size_t huffman = whole.find("\xff\xc4"), quant = whole.find("\xff\xdb"), scan = whole.find("\xff\xda");
+  REQUIRE(std::max({huffman, quant, scan}) < whole.size());
+  changed(huffman + 5 + 15, "\xff", "Huffman table");       // 255 codes of 16 bits more
+  changed(huffman, "\xff\xe5", "undefined Huffman table");  // the segment hidden as application data
+  changed(quant, "\xff\xe5", "undefined quantisation table");
+  changed(scan + 6, "\x33", "undefined Huffman table");
+  changed(scan + 5, "\x77", "scan of a component that the frame lacks");
 }
 
 TEST_CASE("a header that claims a huge image is refused before memory is taken") {
