@@ -12,9 +12,6 @@
 namespace segrt::kernels::cpu::winograd {
 namespace {
 constexpr int kWidth = kLanes<float>;
-// Outputs that are multiplied before they are transformed back, in vectors: their products stay in the cache.
-constexpr int64_t kBlockVectors = 4;
-
 // Panels of tiles that a thread transforms and multiplies at a time. Few keep the tiles in the second-level cache; but
 // the more filters there are, the farther they come from, and the more tiles should reuse them.
 int64_t block_panels(const Tiling& t) { return 2 + t.channels * t.outputs / (int64_t{1} << 15); }
@@ -28,7 +25,7 @@ struct Convolution {
   float* y;
 };
 
-// One block's working memory: v [36][panels][C/kWidth][kPanelRows][kWidth], m [tiles][kBlockVectors][36][kWidth].
+// One block's working memory: v [36][panels][C/kWidth][kPanelRows][kWidth], m [tiles][O/kWidth][36][kWidth].
 struct Block {
   int64_t first, tiles, panels;
   int64_t point_stride;  // of v; a few lines more than the data, so that the 36 points do not share cache sets
@@ -67,33 +64,36 @@ void transform_inputs(const Convolution& c, const Block& b) {
   }
 }
 
-// Products of the block's tiles with the filters of output vectors [vector, vector + vectors).
-void multiply_block(const Convolution& c, const Block& b, int64_t vector, int64_t vectors) {
-  const int64_t channels = c.t.channels, panel_size = channels * kPanelVectors * kWidth;
-  for (int point = 0; point < kPoints; ++point)
-    for (int64_t s = 0; s < vectors; s += kPanelVectors) {
-      const float* u =
-          c.u + point * filter_point_stride(channels, c.t.outputs) + (vector + s) / kPanelVectors * panel_size;
+// Point by point, so that the tiles at one point stay in the second-level cache for all filters.
+void multiply_block(const Convolution& c, const Block& b) {
+  const int64_t channels = c.t.channels, vectors = c.t.outputs / kWidth;
+  const int64_t panel_size = channels * kPanelVectors * kWidth;
+  for (int point = 0; point < kPoints; ++point) {
+    const float* u = c.u + point * filter_point_stride(channels, c.t.outputs);
+    for (int64_t s = 0; s < vectors; s += kPanelVectors, u += panel_size)
       for (int64_t panel = 0; panel < b.panels; ++panel) {
         const int64_t tile = panel * kPanelRows;
         multiply(static_cast<int>(std::min<int64_t>(kPanelRows, b.tiles - tile)),
                  {.v = b.v + point * b.point_stride + panel * channels * kPanelRows,
                   .u = u,
-                  .m = b.m + (tile * kBlockVectors + s) * kPoints * kWidth + point * kWidth,
+                  .next_u = u + panel_size + panel * panel_size / b.panels,
+                  .next_size = panel_size / b.panels,
+                  .m = b.m + ((tile * vectors + s) * kPoints + point) * kWidth,
                   .channel_blocks = channels / kWidth,
-                  .row_stride = kBlockVectors * kPoints * kWidth,
+                  .row_stride = vectors * kPoints * kWidth,
                   .vector_stride = kPoints * kWidth});
       }
-    }
+  }
 }
 
-void transform_outputs(const Convolution& c, const Block& b, int64_t vector, int64_t vectors) {
+void transform_outputs(const Convolution& c, const Block& b) {
+  const int64_t vectors = c.t.outputs / kWidth;
   const Vector zero{};
   for (int64_t k = 0; k < b.tiles; ++k) {
     const Tile tile = tile_at(c.t, b.first + k);
     for (int64_t s = 0; s < vectors; ++s) {
-      const int64_t o = (vector + s) * kWidth;
-      const float* m = b.m + (k * kBlockVectors + s) * kPoints * kWidth;
+      const int64_t o = s * kWidth;
+      const float* m = b.m + (k * vectors + s) * kPoints * kWidth;
       const Vector bias = c.bias == nullptr ? zero : load(c.bias + o);
       transform_square<kTile, kOutput>(
           output_transform, [&](int i, int j) { return load(m + (i * kTile + j) * kWidth); },
@@ -116,7 +116,7 @@ void convolve(const Convolution& c, Device& device) {
   const int64_t rounds = (panels + per_block * threads() - 1) / (per_block * threads());
   const int64_t step = (panels + rounds * threads() - 1) / (rounds * threads());
   const int64_t point_stride = step * kPanelRows * c.t.channels + 5 * kWidth;
-  const int64_t v_size = kPoints * point_stride, m_size = step * kPanelRows * kBlockVectors * kPoints * kWidth;
+  const int64_t v_size = kPoints * point_stride, m_size = step * kPanelRows * c.t.outputs * kPoints;
   const Tensor zeros = Tensor::zeros({c.t.channels}, DType::f32, device);
   parallel_for((panels + step - 1) / step, [&](int64_t i) {
     const Tensor memory = Tensor::empty({v_size + m_size}, DType::f32, device);
@@ -125,12 +125,8 @@ void convolve(const Convolution& c, Device& device) {
     const Block b{
         first, count, (count + kPanelRows - 1) / kPanelRows, point_stride, v, v + v_size, zeros.data<float>()};
     transform_inputs(c, b);
-    const int64_t vectors = c.t.outputs / kWidth;
-    for (int64_t vector = 0; vector < vectors; vector += kBlockVectors) {
-      const int64_t some = std::min(kBlockVectors, vectors - vector);
-      multiply_block(c, b, vector, some);
-      transform_outputs(c, b, vector, some);
-    }
+    multiply_block(c, b);
+    transform_outputs(c, b);
   });
 }
 

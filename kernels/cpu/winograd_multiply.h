@@ -20,6 +20,8 @@ inline constexpr int kPanelVectors = 2;
 // v: blocks of kLanes channels, each [kPanelRows][kLanes]; u: [channels][kPanelVectors][kLanes].
 struct PanelProduct {
   const float *v, *u;
+  const float* next_u;  // this many elements are needed soon and brought into the second-level cache meanwhile
+  int64_t next_size;
   float* m;
   int64_t channel_blocks, row_stride, vector_stride;
 };
@@ -29,7 +31,8 @@ void multiply_rows(const PanelProduct& p) {
   constexpr int kWidth = kLanes<float>;
   constexpr int kAhead = 32 * kPanelVectors;  // u streams from the second-level cache, whose latency this hides
   Lanes<float> sums[Rows][kPanelVectors] = {};
-  const float *v = p.v, *u = p.u;
+  const float *v = p.v, *u = p.u, *next = p.next_u;
+  const int64_t ahead = p.next_size / p.channel_blocks;
   for (int64_t block = 0; block < p.channel_blocks; ++block) {
 #pragma GCC unroll 4
     for (int k = 0; k < kWidth; ++k) {
@@ -44,6 +47,7 @@ void multiply_rows(const PanelProduct& p) {
       u += kPanelVectors * kWidth;
     }
     v += kPanelRows * kWidth;
+    for (const float* end = next + ahead; next < end; next += kWidth) __builtin_prefetch(next, 0, 2);
   }
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
