@@ -48,14 +48,9 @@ double Rng::normal() {
 }
 
 uint64_t stream_of(std::initializer_list<uint64_t> counters) {
-  uint64_t h = 0x243F6A8885A308D3u;
-  for (const uint64_t counter : counters) {
-    h += counter + 0x9E3779B97F4A7C15u;
-    h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9u;
-    h = (h ^ (h >> 27)) * 0x94D049BB133111EBu;
-    h ^= h >> 31;
-  }
-  return h;
+  uint64_t stream = kStreamOrigin;
+  for (const uint64_t counter : counters) stream = mix_stream(stream, counter);
+  return stream;
 }
 
 }  // namespace segrt

@@ -61,5 +61,13 @@ class Rng {
 
 // One 64-bit stream id from several counters (epoch, sample, ...): splitmix64 over the list, order-sensitive.
 uint64_t stream_of(std::initializer_list<uint64_t> counters);
+// The same for kernels, which have no lists: stream_of({a, b}) = mix_stream(mix_stream(kStreamOrigin, a), b).
+inline constexpr uint64_t kStreamOrigin = 0x243F6A8885A308D3u;
+SEGRT_HOST_DEVICE inline uint64_t mix_stream(uint64_t stream, uint64_t counter) {
+  stream += counter + 0x9E3779B97F4A7C15u;
+  stream = (stream ^ (stream >> 30)) * 0xBF58476D1CE4E5B9u;
+  stream = (stream ^ (stream >> 27)) * 0x94D049BB133111EBu;
+  return stream ^ (stream >> 31);
+}
 
 }  // namespace segrt

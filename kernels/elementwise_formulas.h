@@ -49,13 +49,12 @@ constexpr bool unary_backward_uses_y(Unary op) {
   return op == Unary::relu || op == Unary::sigmoid || op == Unary::tanh || op == Unary::exp;
 }
 
-// f'(x), where v is y if unary_backward_uses_y(kOp), else x.
+// f'(x) of all but relu, where v is y if unary_backward_uses_y(kOp), else x.
 template <Unary kOp, typename M, typename A>
 SEGRT_HOST_DEVICE inline A unary_slope(A v, A alpha, A beta) {
   static_cast<void>(alpha);
   static_cast<void>(beta);
   constexpr A kOne = 1, kHalf = A(0.5), kRootTwoOverPi = A(0.79788456080286536);
-  if constexpr (kOp == Unary::relu) return v > A{0} ? kOne : A{0};
   if constexpr (kOp == Unary::sigmoid) return v * (kOne - v);
   if constexpr (kOp == Unary::tanh) return kOne - v * v;
   if constexpr (kOp == Unary::gelu)  // Phi(x) + x phi(x)
@@ -82,6 +81,15 @@ SEGRT_HOST_DEVICE inline A unary_slope(A v, A alpha, A beta) {
   }
   if constexpr (kOp == Unary::selu) return beta * (v > A{0} ? kOne : alpha * M::exp(v > A{0} ? A{0} : v));
   if constexpr (kOp == Unary::clip) return v >= alpha && v <= beta ? kOne : A{0};
+}
+
+// f'(x) dy. Where a ReLU is closed nothing comes back, not even an infinite dy times 0.
+template <Unary kOp, typename M, typename A>
+SEGRT_HOST_DEVICE inline A unary_gradient(A v, A dy, A alpha, A beta) {
+  if constexpr (kOp == Unary::relu)
+    return v > A{0} ? dy : A{0};
+  else
+    return unary_slope<kOp, M>(v, alpha, beta) * dy;
 }
 
 // Calls f.template operator()<kOp>() with kOp = op.

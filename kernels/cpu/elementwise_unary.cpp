@@ -17,14 +17,7 @@ void forward_chunk(Unary op, const Acc* x, Acc* y, int64_t n, Acc alpha, Acc bet
 template <typename Acc>
 void backward_chunk(Unary op, const Acc* value, const Acc* dy, Acc* dx, int64_t n, Acc alpha, Acc beta) {
   dispatch_unary(op, [&]<Unary kOp>() {
-    for (int64_t i = 0; i < n; ++i) {
-      const Acc slope = unary_slope<kOp, BranchFreeMath>(value[i], alpha, beta);
-      // Where f is flat nothing comes back, not even an infinite dy times 0.
-      if constexpr (kOp == Unary::relu)
-        dx[i] = slope > Acc{0} ? dy[i] : Acc{0};
-      else
-        dx[i] = slope * dy[i];
-    }
+    for (int64_t i = 0; i < n; ++i) dx[i] = unary_gradient<kOp, BranchFreeMath>(value[i], dy[i], alpha, beta);
   });
 }
 }  // namespace

@@ -1,0 +1,176 @@
+#include "kernels/cuda/channel_tiles.cuh"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/norm.h"
+#include "kernels/dispatch.h"
+
+namespace segrt::kernels::cuda {
+namespace {
+
+// Count, mean and sum of squared deviations of V channels; combined by Chan, Golub & LeVeque's (1979) rule.
+template <typename A, int V>
+struct Moments {
+  A count;
+  A mean[V], m2[V];
+
+  SEGRT_DEVICE void combine(const Moments& other) {
+    if (other.count == A{0}) return;
+    if (count == A{0}) {
+      *this = other;
+      return;
+    }
+    const A total = count + other.count, share = other.count / total, cross = count * share;
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      const A delta = other.mean[k] - mean[k];
+      mean[k] += delta * share;
+      m2[k] += other.m2[k] + delta * delta * cross;
+    }
+    count = total;
+  }
+};
+
+// First stage: a block's chunk of positions. A thread sums x - s and (x - s)^2 with s its first sample: the shift
+// removes the mean's square, and since s is one of the samples, m2 is at least a share of (s - mean)^2 and nothing
+// cancels below it. Reads x once; writes mean and m2 [chunks, C].
+template <typename T, int V>
+__global__ void moments_kernel(const T* x, float* partial_mean, float* partial_m2, ChannelTiles t) {
+  const TilePart part = tile_part<V>(t, block_index().x);
+  Moments<float, V> own{};
+  if (part.active && part.begin < part.end) {
+    x += part.channel;
+    float first[V], s1[V] = {}, s2[V] = {};
+    load_floats<T, V>(x + part.begin * t.channels, first);
+#pragma unroll 4
+    for (int64_t p = part.begin; p < part.end; p += t.rows) {
+      float v[V];
+      load_floats<T, V>(x + p * t.channels, v);
+#pragma unroll
+      for (int k = 0; k < V; ++k) {
+        const float d = v[k] - first[k];
+        s1[k] += d;
+        s2[k] += d * d;
+      }
+    }
+    own.count = static_cast<float>((part.end - part.begin + t.rows - 1) / t.rows);
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      const float shift = s1[k] / own.count;
+      own.mean[k] = first[k] + shift;
+      own.m2[k] = s2[k] - s1[k] * shift;
+    }
+  }
+  combine_rows(own, t, part, dynamic_shared<Moments<float, V>>());
+  if (part.active && part.row == 0) {
+    const int64_t at = part.chunk * t.channels + part.channel;
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      partial_mean[at + k] = own.mean[k];
+      partial_m2[at + k] = own.m2[k];
+    }
+  }
+}
+
+// Second stage: one block a tile of channels, over all chunks. Its positions are the chunks of the first stage, each of
+// `chunk` samples but for the last; float64, since it costs nothing here.
+__global__ void finish_moments_kernel(const float* partial_mean, const float* partial_m2, float* mean, float* var,
+                                      ChannelTiles t, int64_t samples, int64_t chunk) {
+  const TilePart part = tile_part<1>(t, block_index().x);
+  Moments<double, 1> own{};
+  if (part.active)
+    for (int64_t p = part.begin; p < part.end; p += t.rows) {
+      const int64_t left = samples - p * chunk, at = p * t.channels + part.channel;
+      own.combine({static_cast<double>(left < chunk ? left : chunk), {partial_mean[at]}, {partial_m2[at]}});
+    }
+  combine_rows(own, t, part, dynamic_shared<Moments<double, 1>>());
+  if (part.active && part.row == 0) {
+    mean[part.channel] = static_cast<float>(own.mean[0]);
+    var[part.channel] = static_cast<float>(own.m2[0] / own.count);
+  }
+}
+
+// One thread a channel.
+__global__ void update_running_kernel(const float* mean, const float* var, float* running_mean, float* running_var,
+                                      int64_t channels, float momentum, float unbias) {
+  const int64_t c = global_index();
+  if (c >= channels) return;
+  running_mean[c] += momentum * (mean[c] - running_mean[c]);
+  running_var[c] += momentum * (var[c] * unbias - running_var[c]);
+}
+
+struct AffineParams {
+  const float *mean, *var, *weight, *bias;
+  float eps;
+};
+
+// One pass: reads x (and the residual) once, writes y once; a thread's channels and their parameters stay in registers.
+template <typename T, int V>
+__global__ void apply_kernel(const T* x, const T* residual, T* y, AffineParams p, bool relu, ChannelTiles t) {
+  const TilePart part = tile_part<V>(t, block_index().x);
+  if (!part.active) return;
+  float mean[V], factor[V], bias[V];
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const int c = part.channel + k;
+    mean[k] = p.mean[c];
+    factor[k] = p.weight[c] / sqrtf(p.var[c] + p.eps);
+    bias[k] = p.bias[c];
+  }
+#pragma unroll 2
+  for (int64_t row = part.begin; row < part.end; row += t.rows) {
+    const int64_t at = row * t.channels + part.channel;
+    float v[V], r[V] = {};
+    load_floats<T, V>(x + at, v);
+    if (residual != nullptr) load_floats<T, V>(residual + at, r);
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      v[k] = (v[k] - mean[k]) * factor[k] + bias[k] + r[k];
+      if (relu) v[k] = v[k] < 0.0f ? 0.0f : v[k];  // a NaN stays
+    }
+    store_floats<T, V>(y + at, v);
+  }
+}
+
+constexpr int64_t kApplySteps = 8;
+}  // namespace
+
+void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var) {
+  const int64_t channels = x.dim(-1), positions = x.numel() / channels;
+  dispatch_float(x.dtype(), [&]<typename Storage>() {
+    dispatch_channel_vector<Storage>(channels, {x.raw()}, [&]<typename T, int V>() {
+      const ChannelTiles t = first_stage_tiles<T, V>(positions, channels);
+      const Tensor means = Tensor::empty({t.chunks, channels}, DType::f32, x.device());
+      const Tensor m2s = Tensor::like(means);
+      launch(x.device(), moments_kernel<T, V>,
+             {.grid = t.blocks(), .block = kTileThreads, .shared_bytes = kTileThreads * sizeof(Moments<float, V>)},
+             x.data<T>(), means.data<float>(), m2s.data<float>(), t);
+      const ChannelTiles f = second_stage_tiles(t.chunks, channels);
+      launch(x.device(), finish_moments_kernel,
+             {.grid = f.blocks(), .block = kTileThreads, .shared_bytes = kTileThreads * sizeof(Moments<double, 1>)},
+             means.data<float>(), m2s.data<float>(), mean.data<float>(), var.data<float>(), f, positions, t.chunk);
+    });
+  });
+}
+
+void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,
+                               Tensor& running_mean, Tensor& running_var) {
+  const double unbias = count > 1 ? static_cast<double>(count) / static_cast<double>(count - 1) : 1.0;
+  launch(mean.device(), update_running_kernel,
+         {.grid = blocks_for(mean.numel(), 128), .block = 128, .barrier_free = true}, mean.data<float>(),
+         var.data<float>(), running_mean.data<float>(), running_var.data<float>(), mean.numel(), momentum, unbias);
+}
+
+void batch_norm_apply(const Tensor& x, const BatchNormParams& p, const Tensor* residual, bool relu, Tensor& y) {
+  const int64_t channels = x.dim(-1), positions = x.numel() / channels;
+  const AffineParams params{p.mean.data<float>(), p.var.data<float>(), p.weight.data<float>(), p.bias.data<float>(),
+                            static_cast<float>(p.eps)};
+  dispatch_float(x.dtype(), [&]<typename Storage>() {
+    const void* r = residual != nullptr ? residual->raw() : nullptr;
+    dispatch_channel_vector<Storage>(channels, {x.raw(), r, y.raw()}, [&]<typename T, int V>() {
+      const ChannelTiles t = channel_tiles<T, V>(positions, channels, kApplySteps);
+      launch(x.device(), apply_kernel<T, V>, {.grid = t.blocks(), .block = kTileThreads, .barrier_free = true},
+             x.data<T>(), static_cast<const T*>(r), y.data<T>(), params, relu, t);
+    });
+  });
+}
+
+}  // namespace segrt::kernels::cuda
