@@ -32,7 +32,7 @@ class SyntheticStreets final : public Dataset {
   const std::string& name() const override { return options_.name; }
   int64_t size() const override { return options_.size; }
   // image [height,width,3], label [height,width,1] with train ids 0..18 and 255. A pure function of the options and the
-  // index: the same bytes on every IEEE machine and from any thread. About 10 ms at 256x512 on one core.
+  // index: the same bytes on every IEEE machine and from any thread. 10 to 15 ms at 256x512 on one core.
   // Throws ArgumentError unless 0 <= index < size().
   Sample load(int64_t index) const override;
   const LabelTable& classes() const override { return classes_; }

@@ -30,8 +30,7 @@ struct GroundPoint {
 
 class GroundShader {
  public:
-  GroundShader(const Scene& scene, const Noise& noise)
-      : scene_(scene), street_(scene.street), look_(scene.look), noise_(noise) {}
+  GroundShader(const Scene& scene, const Noise& noise) : street_(scene.street), look_(scene.look), noise_(noise) {}
 
   Texel operator()(const GroundPoint& p) const {
     const auto side = static_cast<size_t>(p.lateral < 0 ? 0 : 1);
@@ -135,7 +134,6 @@ class GroundShader {
     return base * (1 + 0.6f * tuft * near + 0.45f * blade * visible(p.step_v, 0.15f));
   }
 
-  const Scene& scene_;
   const Street& street_;
   const Look& look_;
   const Noise& noise_;

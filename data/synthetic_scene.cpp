@@ -171,7 +171,7 @@ std::array<Vec2, 4> footprint(Vec3 c, Turn heading, double half_length, double h
 }
 
 std::vector<Vec2> ellipse(double u, double v, double radius_u, double radius_v, int points) {
-  const int step = points <= 8 ? 2 : 1;
+  const int step = 16 / points;
   std::vector<Vec2> outline;
   for (int k = 0; k < 16; k += step) {
     const Vec2 p = on_circle(k);

@@ -125,19 +125,19 @@ Colour background_colour(const Scene& scene, Dice& dice);
 
 // The corners of a rectangle on the ground: half lengths along the unit direction (sine, cosine in (x, z)) and across.
 std::array<Vec2, 4> footprint(Vec3 centre, Turn heading, double half_length, double half_width);
-// n <= 16 points of an ellipse around (u, v).
-std::vector<Vec2> ellipse(double u, double v, double radius_u, double radius_v, int points = 12);
+// 8 or 16 points of an ellipse around (u, v).
+std::vector<Vec2> ellipse(double u, double v, double radius_u, double radius_v, int points = 16);
 // A bar from a to b whose ends have these half widths.
 std::array<Vec2, 4> bar(Vec2 a, Vec2 b, double half_a, double half_b);
 // An upright plane through `foot` facing the camera.
 Plane billboard(const Camera& camera, Vec3 foot);
 
-// Each part below draws from its own random stream and adds to the scene.
 struct SceneSeed {
   uint64_t seed, index;
   double difficulty;
 };
 Scene plan_scene(const SceneSeed& seed, int width, int height);
+// Its parts; each draws from its own random stream and adds to the scene.
 void plan_street(Scene& scene, Dice dice, double difficulty);
 void plan_buildings(Scene& scene, Dice dice);
 void plan_roadside(Scene& scene, Dice dice);   // walls, fences, trees
