@@ -19,7 +19,8 @@ template <typename Acc, typename F>
 std::vector<Acc> repeated(int64_t channels, const F& f) {
   std::vector<Acc> row(static_cast<size_t>(wide_row(channels)));
   for (int64_t c = 0; c < channels; ++c) row[static_cast<size_t>(c)] = f(c);
-  std::copy(row.begin(), row.end() - channels, row.begin() + channels);
+  // A loop, not std::copy: each element is to read what this loop wrote one period before.
+  for (size_t i = static_cast<size_t>(channels); i < row.size(); ++i) row[i] = row[i - static_cast<size_t>(channels)];
   return row;
 }
 

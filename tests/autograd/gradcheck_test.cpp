@@ -1,0 +1,183 @@
+// Every differentiable operator against central differences in float64, at awkward shapes.
+#include "autograd/gradcheck.h"
+
+#include <doctest/doctest.h>
+
+#include "autograd/conv.h"
+#include "autograd/elementwise.h"
+#include "autograd/loss.h"
+#include "autograd/norm.h"
+#include "autograd/pool.h"
+#include "tests/support/tensors.h"
+
+namespace {
+using namespace segrt;
+using namespace segrt::autograd;
+using test::random_normal;
+
+// Central differences with step 1e-6 in float64 are good to about 1e-9 relative; operators of many terms lose a digit.
+constexpr double kBound = 1e-7;
+
+struct Fixture {
+  std::unique_ptr<Device> cpu = Device::create("cpu");
+  uint64_t seed = 1;
+  Tensor input(const Shape& shape, double mean = 0, double std = 1) {
+    return random_normal(shape, DType::f64, *cpu, {.seed = seed++, .mean = mean, .std = std});
+  }
+  void check(const std::function<Var(const std::vector<Var>&)>& f, const std::vector<Tensor>& inputs) {
+    const GradcheckResult result = gradcheck(f, inputs);
+    CAPTURE(result.where);
+    CHECK(result.worst < kBound);
+  }
+};
+}  // namespace
+
+TEST_CASE_FIXTURE(Fixture, "gradcheck finds a wrong gradient") {
+  const auto wrong = [](const std::vector<Var>& v) {
+    Tensor y = Tensor::like(v[0].value());
+    kernels::scale(v[0].value(), 2, 0, y);
+    return record("wrong", {v[0]}, y, [](const Tensor& dy) -> Grads { return {dy}; });  // should be 2 dy
+  };
+  CHECK(gradcheck(wrong, {input({3})}).worst > 0.1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "conv2d") {
+  struct Case {
+    Shape x, w;
+    kernels::ConvGeometry g;
+  };
+  for (const Case& c : {Case{{1, 1, 1, 1}, {1, 1, 1, 1}, {}},
+                        Case{{2, 5, 6, 3}, {4, 3, 3, 3}, kernels::ConvGeometry::square({.stride = 2, .padding = 1})},
+                        Case{{1, 7, 5, 2}, {3, 3, 3, 2}, kernels::ConvGeometry::square({.padding = 4, .dilation = 4})},
+                        Case{{1, 5, 5, 4}, {4, 3, 3, 1}, kernels::ConvGeometry::square({.padding = 1, .groups = 4})},
+                        Case{{1, 4, 6, 4}, {6, 3, 2, 2}, {1, 2, 1, 0, 0, 1, 1, 1, 2}}}) {
+    CAPTURE(c.x);
+    check([&](const std::vector<Var>& v) { return conv2d(v[0], v[1], v[2], c.g); },
+          {input(c.x), input(c.w), input({c.w[0]})});
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "conv_transpose2d") {
+  const kernels::ConvGeometry up = kernels::ConvGeometry::square({.stride = 2, .padding = 1});
+  check(
+      [&](const std::vector<Var>& v) {
+        return conv_transpose2d(v[0], v[1], v[2], {up, 1, 1});
+      },
+      {input({1, 3, 4, 3}), input({3, 3, 3, 2}), input({2})});
+  const kernels::ConvGeometry depthwise = kernels::ConvGeometry::square({.stride = 4, .padding = 2, .groups = 3});
+  check([&](const std::vector<Var>& v) { return conv_transpose2d(v[0], v[1], {}, {depthwise}); },
+        {input({1, 2, 3, 3}), input({3, 8, 8, 1})});
+}
+
+TEST_CASE_FIXTURE(Fixture, "linear and matmul") {
+  check([](const std::vector<Var>& v) { return linear(v[0], v[1], v[2]); },
+        {input({2, 3, 5}), input({4, 5}), input({4})});
+  check([](const std::vector<Var>& v) { return matmul(v[0], v[1]); }, {input({3, 1}), input({1, 4})});
+  check([](const std::vector<Var>& v) { return matmul(v[0], v[1]); }, {input({2, 3, 5}), input({2, 5, 4})});
+}
+
+TEST_CASE_FIXTURE(Fixture, "batch_norm in training and with frozen statistics, with residual and ReLU") {
+  for (const bool training : {true, false})
+    for (const bool relu : {true, false})
+      for (const bool with_residual : {true, false}) {
+        CAPTURE(training);
+        CAPTURE(relu);
+        CAPTURE(with_residual);
+        const Tensor mean = input({3}), var = test::random_uniform({3}, DType::f64, *cpu, 0.5, 2);
+        const auto f = [&](const std::vector<Var>& v) {
+          // In training the running statistics are absent: the function must not change between calls.
+          BatchNormState state{.running_mean = training ? Tensor() : mean, .running_var = training ? Tensor() : var};
+          state.training = training;
+          return batch_norm(v[0], v[1], v[2], state, with_residual ? v[3] : Var(), relu);
+        };
+        check(f, {input({2, 3, 2, 3}, 0.5, 2), input({3}), input({3}), input({2, 3, 2, 3})});
+      }
+}
+
+TEST_CASE_FIXTURE(Fixture, "pooling") {
+  const kernels::PoolGeometry g{.kernel_h = 3,
+                                .kernel_w = 3,
+                                .stride_h = 2,
+                                .stride_w = 2,
+                                .pad_top = 1,
+                                .pad_left = 1,
+                                .pad_bottom = 1,
+                                .pad_right = 1};
+  check([&](const std::vector<Var>& v) { return max_pool2d(v[0], g); }, {input({2, 5, 6, 2})});
+  check([&](const std::vector<Var>& v) { return avg_pool2d(v[0], g); }, {input({1, 5, 6, 3})});
+  check([](const std::vector<Var>& v) { return global_avg_pool(v[0]); }, {input({2, 3, 5, 3})});
+}
+
+TEST_CASE_FIXTURE(Fixture, "resize") {
+  for (const auto coordinates :
+       {kernels::Coordinates::half_pixel, kernels::Coordinates::align_corners, kernels::Coordinates::asymmetric})
+    for (const auto mode : {kernels::ResizeMode::bilinear, kernels::ResizeMode::nearest}) {
+      check([&](const std::vector<Var>& v) { return resize(v[0], 7, 5, {.mode = mode, .coordinates = coordinates}); },
+            {input({1, 3, 4, 2})});
+      check([&](const std::vector<Var>& v) { return resize(v[0], 2, 3, {.mode = mode, .coordinates = coordinates}); },
+            {input({1, 5, 4, 1})});
+    }
+}
+
+TEST_CASE_FIXTURE(Fixture, "elementwise operators") {
+  using kernels::Unary;
+  for (const Unary op : {Unary::relu, Unary::sigmoid, Unary::tanh, Unary::gelu, Unary::gelu_tanh, Unary::silu,
+                         Unary::exp, Unary::square, Unary::abs, Unary::neg, Unary::erf}) {
+    CAPTURE(static_cast<int>(op));
+    check([&](const std::vector<Var>& v) { return unary(op, v[0]); }, {input({3, 7})});
+  }
+  for (const Unary op : {Unary::log, Unary::sqrt})
+    check([&](const std::vector<Var>& v) { return unary(op, v[0]); },
+          {test::random_uniform({9}, DType::f64, *cpu, 0.5, 2)});
+  check([](const std::vector<Var>& v) { return unary(Unary::leaky_relu, v[0], {.alpha = 0.1}); }, {input({9})});
+  check([](const std::vector<Var>& v) { return unary(Unary::selu, v[0], {.alpha = 1.67, .beta = 1.05}); },
+        {input({9})});
+  check([](const std::vector<Var>& v) { return scale(v[0], -3, 2); }, {input({5})});
+  check([](const std::vector<Var>& v) { return mean(mul(v[0], v[0])); }, {input({2, 3})});
+  check([](const std::vector<Var>& v) { return reshape(v[0], {3, 2}); }, {input({2, 3})});
+  check(
+      [](const std::vector<Var>& v) {
+        return concat_channels({v[0], v[1], v[0]});
+      },
+      {input({1, 2, 2, 3}), input({1, 2, 2, 1})});
+}
+
+TEST_CASE_FIXTURE(Fixture, "binary operators and their broadcasts") {
+  for (const Shape& b : {Shape{2, 3, 2, 4}, Shape{4}, Shape{2, 1, 1, 4}, Shape{2, 3, 2, 1}, Shape{1}}) {
+    CAPTURE(b);
+    const Tensor away_from_zero = test::random_uniform(b, DType::f64, *cpu, 0.5, 2, seed++);
+    check([](const std::vector<Var>& v) { return add(v[0], v[1]); }, {input({2, 3, 2, 4}), input(b)});
+    check([](const std::vector<Var>& v) { return sub(v[0], v[1]); }, {input({2, 3, 2, 4}), input(b)});
+    check([](const std::vector<Var>& v) { return mul(v[0], v[1]); }, {input({2, 3, 2, 4}), input(b)});
+    check([](const std::vector<Var>& v) { return div(v[0], v[1]); }, {input({2, 3, 2, 4}), away_from_zero});
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "dropout keeps its mask") {
+  const Tensor step = Tensor::zeros({1}, DType::i64, *cpu);
+  check([&](const std::vector<Var>& v) { return dropout(v[0], 0.4, 7, 3, step); }, {input({5, 9})});
+}
+
+TEST_CASE_FIXTURE(Fixture, "softmax and losses") {
+  check([](const std::vector<Var>& v) { return softmax(v[0]); }, {input({2, 3, 5})});
+  check([](const std::vector<Var>& v) { return log_softmax(v[0]); }, {input({1, 2, 2, 19})});
+  const Tensor labels = test::random_labels({2, 7}, DType::u8, *cpu, 5);
+  const Tensor weight = test::random_uniform({5}, DType::f64, *cpu, 0.5, 2);
+  for (const Reduction r : {Reduction::none, Reduction::sum, Reduction::mean}) {
+    check([&](const std::vector<Var>& v) { return cross_entropy(v[0], labels, {.class_weight = {}, .reduction = r}); },
+          {input({2, 7, 5})});
+    check([&](const std::vector<Var>& v) { return nll(v[0], labels, {.class_weight = {}, .reduction = r}); },
+          {input({2, 7, 5})});
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "upsampling and the fused segmentation loss") {
+  const Tensor labels = test::random_labels({2, 7, 9}, DType::u8, *cpu, 4);
+  const auto taps = kernels::bilinear_taps(3, 4, 7, 9, kernels::Coordinates::half_pixel, *cpu);
+  check([&](const std::vector<Var>& v) { return upsample(v[0], taps); }, {input({2, 3, 4, 4})});
+  check([&](const std::vector<Var>& v) { return upsample_cross_entropy(v[0], taps, labels).loss; },
+        {input({2, 3, 4, 4})});
+  const auto x8 = kernels::transposed_x8_taps(2, 1, *cpu);
+  const Tensor wide = test::random_labels({1, 16, 8}, DType::u8, *cpu, 3);
+  check([&](const std::vector<Var>& v) { return upsample_cross_entropy(v[0], x8, wide).loss; }, {input({1, 2, 1, 3})});
+}
