@@ -14,13 +14,19 @@ namespace segrt::kernels::cpu {
 // Elements of a wide row: the largest multiple of `channels` up to 256, at least one position.
 inline int64_t wide_row(int64_t channels) { return channels * std::max<int64_t>(1, 256 / channels); }
 
+// Repeats the first `channels` elements of a wide row to its end. A loop, not std::copy: each element is to read what
+// this loop wrote one period before.
+template <typename Acc>
+void repeat(Acc* row, int64_t width, int64_t channels) {
+  for (int64_t i = channels; i < width; ++i) row[i] = row[i - channels];
+}
+
 // f(c) of every channel, repeated to one wide row.
 template <typename Acc, typename F>
 std::vector<Acc> repeated(int64_t channels, const F& f) {
   std::vector<Acc> row(static_cast<size_t>(wide_row(channels)));
   for (int64_t c = 0; c < channels; ++c) row[static_cast<size_t>(c)] = f(c);
-  // A loop, not std::copy: each element is to read what this loop wrote one period before.
-  for (size_t i = static_cast<size_t>(channels); i < row.size(); ++i) row[i] = row[i - static_cast<size_t>(channels)];
+  repeat(row.data(), wide_row(channels), channels);
   return row;
 }
 

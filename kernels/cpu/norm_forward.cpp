@@ -51,7 +51,7 @@ void chunk_moments(const T* x, int64_t begin, int64_t end, int64_t channels, dou
     });
     fold(center, width, channels);
     for (int64_t c = 0; c < channels; ++c) center[c] /= static_cast<Acc>(count);
-    std::copy(center, center + width - channels, center + channels);
+    repeat(center, width, channels);
     for_wide_rows(first, last, width, [&](int64_t offset, int64_t n) {
       for (int64_t i = 0; i < n; ++i) {
         const Acc deviation = static_cast<Acc>(x[offset + i]) - center[i];
