@@ -55,6 +55,7 @@ ImageInfo info_of(const std::filesystem::path& path, std::span<const uint8_t> by
     return {header.height, header.width, header.channels()};
   }
   if (!is_jpeg(bytes)) fail(path, "neither a JPEG nor a PNG file");
+  check_jpeg(path, bytes);  // even the size is not asked for before
   ImageInfo info;
   if (!stbi_info_from_memory(bytes.data(), static_cast<int>(bytes.size()), &info.width, &info.height, &info.channels))
     fail(path, fmt::format("damaged JPEG: {}", stbi_failure_reason()));
@@ -80,7 +81,6 @@ Image read_image(const std::filesystem::path& path) {
     if (read_png_header(path, bytes).bits != 8) fail(path, "an image needs 8 bits a channel, found 16");
     check_png(path, bytes);
   }
-  if (is_jpeg(bytes)) check_jpeg(path, bytes);
 
   Image image;
   int channels = 0;

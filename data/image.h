@@ -37,7 +37,7 @@ Image read_image(const std::filesystem::path& path);
 // A label map: PNG with 1, 2, 4 or 8 bits, grey or palette. Values are those stored: indices, never palette colours.
 Image read_label(const std::filesystem::path& path);
 
-// Height, width and channels as stored, from the header alone (a palette PNG has 1).
+// Height, width and channels as stored (a palette PNG has 1), without decoding.
 struct ImageInfo {
   int height = 0, width = 0, channels = 0;
 };
