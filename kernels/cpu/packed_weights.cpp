@@ -4,28 +4,30 @@ namespace segrt::kernels::cpu {
 
 Tensor PackedWeights::get(const Tensor& w, uint64_t layout, size_t nbytes,
                           const std::function<void(const Tensor& bytes)>& pack) {
+  ++calls_;
   const Key key{w.storage_id(), w.raw(), layout};
-  const uint64_t version = w.version();
   const auto found = index_.find(key);
-  const bool unchanged = found != index_.end() && found->second->version == version;
-  if (unchanged && found->second->bytes.defined()) {
-    entries_.splice(entries_.begin(), entries_, found->second);
-    return found->second->bytes;
-  }
-  Tensor bytes = Tensor::empty({static_cast<int64_t>(nbytes)}, DType::u8, w.device());
-  pack(bytes);
   if (found == index_.end()) {
-    entries_.push_front({key, version, {}});
+    entries_.push_front({key, w.version(), {}, calls_});
     index_[key] = entries_.begin();
   } else {
     entries_.splice(entries_.begin(), entries_, found->second);
   }
+  while (entries_.size() > kLimitEntries || calls_ - entries_.back().last_use > kForgetAfter) drop_least_recent();
   Entry& entry = entries_.front();
+  const bool unchanged = found != index_.end() && entry.version == w.version();
+  entry.version = w.version();
+  entry.last_use = calls_;
+  if (unchanged && entry.bytes.defined()) return entry.bytes;
+
   if (entry.bytes.defined()) kept_bytes_ -= static_cast<int64_t>(entry.bytes.nbytes());
-  entry.bytes = unchanged ? bytes : Tensor();
-  entry.version = version;
-  if (unchanged) kept_bytes_ += static_cast<int64_t>(nbytes);
-  while (kept_bytes_ > kLimitBytes || entries_.size() > kLimitEntries) drop_least_recent();
+  entry.bytes = {};  // before the new copy is made, which can then take its memory
+  const Tensor bytes = Tensor::empty({static_cast<int64_t>(nbytes)}, DType::u8, w.device());
+  pack(bytes);
+  if (unchanged && kept_bytes_ + static_cast<int64_t>(nbytes) <= kLimitBytes) {
+    entry.bytes = bytes;
+    kept_bytes_ += static_cast<int64_t>(nbytes);
+  }
   return bytes;
 }
 
