@@ -46,6 +46,7 @@ void Block::reset(const Index3& index, size_t first_fiber) {
 
 void Block::run(const Index3& index, size_t first_fiber) {
   reset(index, first_fiber);
+  happens_before(start_token_);
   try {
     while (done_ < threads_.size()) {
       if (ready_.empty()) release_barrier();
@@ -56,10 +57,7 @@ void Block::run(const Index3& index, size_t first_fiber) {
       running_thread = &thread;
       thread.fiber->resume();
       running_thread = nullptr;
-      if (failure_) {
-        happens_after(end_token_);
-        std::rethrow_exception(failure_);
-      }
+      if (failure_) std::rethrow_exception(failure_);
       if (thread.state == State::done) finished(thread);
     }
     const std::string damage = memory_.end_block();
@@ -68,6 +66,7 @@ void Block::run(const Index3& index, size_t first_fiber) {
     running_thread = nullptr;
     for (const BlockThread& thread : threads_)
       if (thread.state != State::done) thread.fiber->abandon();
+    happens_after(end_token_);
     throw;
   }
 }

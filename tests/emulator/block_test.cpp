@@ -59,7 +59,7 @@ __global__ void block_sum_kernel(const float* x, float* y, int64_t n) {
 
 __global__ void uninitialised_kernel(float* y) {
   auto& tree = block_shared<Tree>();
-  y[thread_index().x] = tree.part[thread_index().x] + dynamic_shared<float>()[thread_index().x];
+  y[global_index()] = tree.part[thread_index().x] + dynamic_shared<float>()[thread_index().x];
   tree.part[thread_index().x] = 1.0f;  // the next block must not see it
   dynamic_shared<float>()[thread_index().x] = 1.0f;
 }
@@ -163,7 +163,7 @@ TEST_CASE("a block size that is no multiple of 32 reduces too") {
 
 TEST_CASE("shared memory starts as NaN in every block") {
   const auto device = Device::create("cuda");
-  Tensor y = Tensor::zeros({32}, DType::f32, *device);
+  Tensor y = Tensor::zeros({4, 32}, DType::f32, *device);
   launch(*device, uninitialised_kernel, {.grid = 4, .block = 32, .shared_bytes = 128}, y.data<float>());
   for (const float v : y.to_vector<float>()) CHECK(std::isnan(v));
 }

@@ -35,7 +35,7 @@ void on_fault(int signal, siginfo_t* info, void* context) {
 }  // namespace
 
 void install_fault_handler() {
-  if (kAddressSanitizer) return;  // it has its own, and calls back
+  if (kAddressSanitizer || kThreadSanitizer) return;  // they have their own
   stack_t stack{};
   stack.ss_size = 128 * 1024;  // a fiber that overflowed has no stack to handle its fault on
   stack.ss_sp = std::malloc(stack.ss_size);

@@ -46,7 +46,12 @@ void Fiber::abandon() {
   fake_stack_ = nullptr;
 #endif
 #if SEGRT_EMULATOR_TSAN
-  if (tsan_) __tsan_destroy_fiber(tsan_);
+  if (tsan_) {  // what it did comes before what the scheduler does next: 0 orders, on the way there and back
+    void* scheduler = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(tsan_, 0);
+    __tsan_switch_to_fiber(scheduler, 0);
+    __tsan_destroy_fiber(tsan_);
+  }
   tsan_ = __tsan_create_fiber(0);
 #endif
   context_ = context::make_fcontext(bottom + stack_bytes_, stack_bytes_, FiberEntry::enter);

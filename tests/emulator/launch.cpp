@@ -99,6 +99,7 @@ void run_barrier_free(const Launch& launch, Random& random, const Tokens& tokens
   BlockThread thread;
   thread.place = &place;
   random.permutation(order, static_cast<uint32_t>(threads_of(launch)));
+  happens_before(tokens.start());
   for (const uint32_t block : blocks) {
     place.block = unravel(block, launch.grid);
     if (!kThreadSanitizer) {
@@ -138,7 +139,6 @@ void run_blocks(const Launch& launch, Random& random, const Tokens& tokens) {
 void run(const Launch& launch) {
   Random random(seed() * 0x9E3779B97F4A7C15u + launch.number);
   const Tokens tokens;
-  happens_before(tokens.start());
   running_launch = &launch;
   try {
     if (launch.barrier_free)

@@ -27,7 +27,7 @@ __global__ void reverse_kernel(const float* x, float* y) {
   const int i = thread_index().x, n = block_dim().x;
   values.of_thread[i] = x[i];
   if constexpr (kBarrier) sync_block();
-  y[i] = values.of_thread[n - 1 - i];
+  if (block_index().x == 0) y[i] = values.of_thread[n - 1 - i];  // blocks that write the same place would race
 }
 
 // Sums to the left and right through the same memory: without the second barrier, a fast thread overwrites what a slow
@@ -47,7 +47,7 @@ __global__ void reuse_kernel(const float* x, float* y) {
 
 __global__ void divergent_kernel(const float* x, float* y) {
   if (thread_index().x < 32) sync_block();
-  y[thread_index().x] = x[thread_index().x];
+  if (block_index().x == 0) y[thread_index().x] = x[thread_index().x];
 }
 
 // One thread more than the tensor has elements.
@@ -98,7 +98,7 @@ __global__ void warp_reverse_kernel(const float* x, float* y) {
   const int i = thread_index().x;
   values.of_thread[i] = x[i];
   if constexpr (kBarrier) sync_warp();
-  y[i] = values.of_thread[i ^ 31];
+  if (block_index().x == 0) y[i] = values.of_thread[i ^ 31];
 }
 
 __global__ void deep_kernel(float* y, int depth) {

@@ -138,11 +138,19 @@ void* dynamic_memory(const Site& site) {
   return thread.owner->memory().slot({&kKey, 1}, thread.owner->launch().shared_bytes);
 }
 
+constexpr int kMaxFragments = 64;  // of 4 or 8 registers each of the 255 that a thread has
+
+int begin_fragment(const Site& site) {
+  const int number = this_thread().fragments++;
+  if (number >= kMaxFragments) fail(fmt::format("more than {} fragments in a thread", kMaxFragments), site);
+  return number;
+}
+
+void end_fragment() { --this_thread().fragments; }
+
 float* fragment_tile(int number, const Site& site) {
   constexpr size_t kTileBytes = 16 * 16 * sizeof(float);
-  constexpr int kMaxFragments = 64;  // 8 registers each of the 255 that a thread has, with room for halves
   BlockThread& thread = block_thread("a matrix fragment", site);
-  if (number >= kMaxFragments) fail(fmt::format("more than {} fragments in a thread", kMaxFragments), site);
   const int warp = thread.linear / static_cast<int>(kWarpSize);
   return static_cast<float*>(
       thread.owner->memory().slot({&thread.owner->place(), 1 + warp * kMaxFragments + number}, kTileBytes));

@@ -22,7 +22,7 @@ struct BlockPlace {
 struct Thread {
   Index3 index{};
   int linear = 0;     // x fastest
-  int fragments = 0;  // matrix fragments alive in this thread: the next one's number
+  int fragments = 0;  // matrix fragments alive in this thread
   const BlockPlace* place = nullptr;
 };
 
@@ -63,6 +63,9 @@ void warp_together(const char* what, uint64_t tag, void (*action)(void*), void* 
 // against the 48 KiB that nvcc allows.
 void* block_memory(const void* key, size_t nbytes, const Site& site);
 void* dynamic_memory(const Site& site);
+// Matrix fragments of a thread are numbered in the order of construction; the last made goes first.
+int begin_fragment(const Site& site);
+void end_fragment();
 // Tile `number` of this warp, 256 floats.
 float* fragment_tile(int number, const Site& site);
 

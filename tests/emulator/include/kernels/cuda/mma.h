@@ -17,8 +17,8 @@ namespace detail {
 // Lanes run the same code, so a fragment has the same number in all of them; the scheduler checks that it does.
 class Fragment {
  public:
-  Fragment() : number_(emulator::this_thread().fragments++) {}
-  ~Fragment() { --emulator::this_thread().fragments; }
+  Fragment() : number_(emulator::begin_fragment(Site::current())) {}
+  ~Fragment() { emulator::end_fragment(); }
   Fragment(const Fragment&) = delete;
   Fragment& operator=(const Fragment&) = delete;
   int number() const { return number_; }
