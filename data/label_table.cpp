@@ -85,6 +85,10 @@ void require_channels(const char* op, const char* name, const Image& image, int 
 LabelTable cityscapes_labels() { return table_of(kCityscapes); }
 LabelTable camvid_labels() { return table_of(kCamvid); }
 
+LabelTable triplet_labels() {
+  return {.names = {"class 0", "class 1", "class 2"}, .colours = {{0, 0, 0}, {217, 83, 79}, {91, 192, 222}}};
+}
+
 LabelTable generic_labels(int classes) {
   require_class_count(classes < 0 ? 0 : static_cast<size_t>(classes));
   LabelTable table;
@@ -112,6 +116,17 @@ Image colourise(const Image& label, const LabelTable& table) {
   Image picture(label.height, label.width, 3);
   for (size_t i = 0; i < label.pixels.size(); ++i)
     std::copy_n(colours[label.pixels[i]].begin(), 3, picture.pixels.begin() + static_cast<std::ptrdiff_t>(3 * i));
+  return picture;
+}
+
+Image colourise_rgba(const Image& label, const LabelTable& table) {
+  const Image rgb = colourise(label, table);
+  Image picture(label.height, label.width, 4);
+  for (size_t i = 0; i < label.pixels.size(); ++i) {
+    std::copy_n(rgb.pixels.begin() + static_cast<std::ptrdiff_t>(3 * i), 3,
+                picture.pixels.begin() + static_cast<std::ptrdiff_t>(4 * i));
+    picture.pixels[4 * i + 3] = 255;
+  }
   return picture;
 }
 

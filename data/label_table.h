@@ -28,6 +28,9 @@ LabelTable cityscapes_labels();
 // The 11 classes of CamVid in SegNet's order (Badrinarayanan et al. 2017), in CamVid's colours (Brostow et al. 2009).
 LabelTable camvid_labels();
 
+// Three classes in the opaque colours in which DRN's published testing paints them: black, red, blue.
+LabelTable triplet_labels();
+
 // `classes` classes "class 0", "class 1", ... in distinct colours. Throws ArgumentError unless 1 <= classes <= 255.
 LabelTable generic_labels(int classes);
 
@@ -37,6 +40,8 @@ LabelTable named_labels(std::vector<std::string> names);
 // label [h,w,1] -> [h,w,3] in the table's colours; values outside the table (ignore_index too) are black.
 // Throws ArgumentError unless label has one channel.
 Image colourise(const Image& label, const LabelTable& table);
+// The same with an opaque alpha channel, [h,w,4].
+Image colourise_rgba(const Image& label, const LabelTable& table);
 
 // image [h,w,3], label [h,w,1] -> [h,w,3]: `alpha` of the class colour over the image (0: image, 1: class colour;
 // ignored pixels keep the image), white lines between segments. Throws ArgumentError on other shapes or alpha outside

@@ -73,8 +73,10 @@ Var upsampled(const Var& scores, const Upsampling& up, int height, int width) {
 }
 }  // namespace
 
+Var upsampled_scores(const Var& scores, const Upsampling& up) { return upsampled(scores, up, up.height, up.width); }
+
 Var log_probabilities(const Var& scores, const Upsampling& up) {
-  return autograd::log_softmax(upsampled(scores, up, up.height, up.width));
+  return autograd::log_softmax(upsampled_scores(scores, up));
 }
 
 autograd::SegmentationLoss segmentation_loss(const Var& scores, const Upsampling& up, const Tensor& labels,

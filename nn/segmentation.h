@@ -14,6 +14,8 @@ struct Upsampling {
   Tensor kernel;              // custom_transposed_x8: [C,16,16,1], a depthwise kernel other than the fixed bilinear one
 };
 
+// The scores upsampled to the network's whole output, [N,height,width,C].
+Var upsampled_scores(const Var& scores, const Upsampling& up);
 // Log-probabilities [N,height,width,C] over the network's whole output.
 Var log_probabilities(const Var& scores, const Upsampling& up);
 // Mean cross-entropy against labels u8 [N,H,W], H <= up.height, W <= up.width. Fused: nothing of size [N,H,W,C] is

@@ -1,0 +1,83 @@
+// segrt_golden FILE...: compares segrt with what reference implementations recorded in golden files.
+//
+// A file is a safetensors file that holds results and, in its metadata, how to repeat them; weights and inputs are
+// regenerated from their names (tests/support/golden.h). A file with `draws` records data transforms, one with `images`
+// a test procedure, any other a network. Whatever a file holds and this program does not check is a failure.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "tests/tools/segrt_golden/families.h"
+#include "tests/tools/segrt_golden/network.h"
+#include "tests/tools/segrt_golden/test_procedure.h"
+#include "tests/tools/segrt_golden/transforms.h"
+
+namespace {
+using namespace segrt;
+
+const golden::Family& required_family(golden::GoldenFile& file) {
+  if (const golden::Family* family = golden::family_of(file)) return *family;
+  throw FileError(file.path() + ": this program knows no network " +
+                  (file.has("model") ? '"' + file.text("model") + '"' : "without the metadata `model`"));
+}
+
+void compare(golden::GoldenFile& file, Device& device, golden::Report& report) {
+  if (file.has("draws"))
+    golden::run_transforms(file, device, report);
+  else if (file.has("images"))
+    golden::run_test_procedure(file, required_family(file), device, report);
+  else
+    golden::run_network(file, required_family(file), device, report);
+  for (const std::string& key : file.unused_metadata()) report.fail("metadata " + key, "not known to this program");
+  for (const std::string& name : file.unused_tensors()) report.fail(name, "a tensor that this program does not check");
+}
+
+bool passes(const std::string& path, Device& device) {
+  const auto start = std::chrono::steady_clock::now();
+  golden::Report report;
+  fmt::print("{}\n", path);
+  try {
+    golden::GoldenFile file(path);
+    compare(file, device, report);
+  } catch (const std::exception& e) {  // of this file; the others are still compared
+    report.fail("error", e.what());
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  fmt::print("  {}: {} checks, {} failed, {:.1f} s on {}\n", report.failures() == 0 ? "passed" : "FAILED",
+             report.checks(), report.failures(), seconds, device.name());
+  return report.failures() == 0;
+}
+
+int run(const std::vector<std::string>& files, const std::string& device_name, int threads) {
+  set_threads(threads);
+  const std::unique_ptr<Device> device = Device::create(device_name);
+  size_t failed = 0;
+  for (const std::string& path : files) failed += passes(path, *device) ? 0 : 1;
+  fmt::print("{} of {} files passed\n", files.size() - failed, files.size());
+  return failed == 0 ? 0 : 1;
+}
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Compares segrt with golden files.", "segrt_golden");
+  std::vector<std::string> files;
+  std::string device = "cpu";
+  int threads = 0;
+  app.add_option("files", files, "golden files (.safetensors)")->required();
+  app.add_option("--device", device, "cpu, cuda or cuda:<index>")->capture_default_str();
+  app.add_option("--threads", threads, "CPU threads; 0: all cores")->capture_default_str()->check(CLI::Range(0, 1024));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  try {
+    return run(files, device, threads);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "segrt_golden: error: {}\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,11 @@
+#include "tests/tools/segrt_golden/families.h"
+
+namespace segrt::golden {
+
+const Family* family_of(GoldenFile& file) {
+  for (const Family* family : {&kDrn})
+    if (family->owns(file)) return family;
+  return nullptr;
+}
+
+}  // namespace segrt::golden

@@ -1,0 +1,38 @@
+// What differs between the model families in their golden files. A family is one entry of the table in families.cpp and
+// one small file (drn.cpp).
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "models/model.h"
+#include "tests/tools/segrt_golden/golden_file.h"
+#include "tests/tools/segrt_golden/report.h"
+#include "train/optimizer.h"
+
+namespace segrt::golden {
+
+// The three optimizer steps of a training part.
+struct TrainingPlan {
+  train::Sgd::Options optimizer;
+  std::vector<int64_t> schedule_steps;  // for each update, the step at which the schedule is asked for its rate
+};
+
+struct Family {
+  const char* name;
+  // Whether a network or test procedure of this file belongs to the family.
+  bool (*owns)(GoldenFile& file);
+  // The table [model] of a configuration, as TOML, for the file's network.
+  std::string (*model_table)(GoldenFile& file);
+  // The factor of fill() for each parameter of `model` by its name; names that are absent have factor 1.
+  std::map<std::string, float> (*fill_factors)(GoldenFile& file, models::Model& model);
+  TrainingPlan (*training_plan)(Fields& recipe);
+};
+
+const Family* family_of(GoldenFile& file);  // null where no family of this program owns it
+
+extern const Family kDrn;
+
+}  // namespace segrt::golden

@@ -1,0 +1,116 @@
+#include "tests/tools/segrt_golden/model_state.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "nn/state.h"
+#include "tests/support/golden.h"
+#include "tests/support/tensors.h"
+
+namespace segrt::golden {
+namespace {
+
+// [O,kh,kw,I] -> [O,I,kh,kw]
+std::vector<int64_t> upstream_shape(const Shape& s) {
+  if (s.rank() == 4) return {s[0], s[3], s[1], s[2]};
+  return {s.dims().begin(), s.dims().end()};
+}
+
+Tensor& tensor_of(nn::Module::StateEntry& entry, Tensor& holder) {
+  if (entry.buffer != nullptr) return entry.buffer->tensor;
+  holder = entry.parameter->var.value();
+  return holder;
+}
+
+void set(Tensor& target, const std::vector<double>& upstream_values, const std::vector<int64_t>& shape, Device& host) {
+  const Tensor upstream = test::from_doubles(Shape(shape), upstream_values, target.dtype(), host);
+  target.copy_from(nn::from_upstream_layout(upstream));
+}
+
+void fill_model(GoldenFile& file, models::Model& model, const std::map<std::string, float>& factors) {
+  std::set<std::string> known;
+  for (nn::Module::StateEntry& entry : model.state()) {
+    Tensor holder;
+    Tensor& target = tensor_of(entry, holder);
+    const std::vector<int64_t> shape = upstream_shape(target.shape());
+    const std::string stored = "state." + entry.path;
+    known.insert(stored);
+    if (file.contains(stored)) {
+      if (file.shape(stored) != shape)
+        throw FileError(fmt::format("{}: {}: expected {}, got {}", file.path(), stored, to_string(shape),
+                                    to_string(file.shape(stored))));
+      set(target, file.values(stored), shape, file.host());
+      continue;
+    }
+    if (entry.parameter != nullptr && !entry.parameter->trained) continue;
+    const std::vector<float> filled = fill(entry.path, shape);
+    std::vector<double> values(filled.begin(), filled.end());
+    if (const auto found = factors.find(entry.path); found != factors.end())
+      for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<double>(filled[i] * found->second);
+    set(target, values, shape, file.host());
+  }
+  for (const std::string& name : file.tensors_with_prefix("state."))
+    if (!known.contains(name)) throw FileError(file.path() + ": " + name + ": the network has no such tensor");
+}
+
+std::vector<std::string> described_state(models::Model& model) {
+  std::vector<std::string> lines;
+  for (nn::Module::StateEntry& entry : model.state()) {
+    Tensor holder;
+    lines.push_back(entry.path + " " + to_string(upstream_shape(tensor_of(entry, holder).shape())));
+  }
+  return lines;
+}
+}  // namespace
+
+std::unique_ptr<models::Model> build_model(GoldenFile& file, const Family& family, Device& device,
+                                           std::span<const std::string> overrides) {
+  const Config config = Config::parse(family.model_table(file), file.path(), overrides);
+  nn::Init init(device, 0);
+  std::unique_ptr<models::Model> model = models::build(config.table("model"), init);
+  config.check_unused();
+  fill_model(file, *model, family.fill_factors(file, *model));
+  return model;
+}
+
+std::vector<std::string> trained_names(models::Model& model) {
+  std::vector<std::string> names;
+  model.visit_parameters([&](const std::string& path, nn::Parameter& p) {
+    if (p.trained) names.push_back(path);
+  });
+  return names;
+}
+
+std::vector<std::string> statistic_names(models::Model& model) {
+  std::vector<std::string> names;
+  model.visit_buffers([&](const std::string& path, nn::Buffer&) {
+    if (!path.ends_with("num_batches_tracked")) names.push_back(path);
+  });
+  return names;
+}
+
+void check_structure(GoldenFile& file, models::Model& model, Report& report) {
+  if (file.has("state_shapes")) {
+    std::vector<std::string> expected;
+    for (const auto& [name, shape] :
+         file.get<std::vector<std::pair<std::string, std::vector<int64_t>>>>("state_shapes"))
+      expected.push_back(name + " " + to_string(shape));
+    report.identical("state_shapes", described_state(model), expected);
+  }
+  if (file.has("params_total"))
+    report.identical("params_total", std::vector<double>{static_cast<double>(model.parameter_count())},
+                     {file.get<double>("params_total")});
+  if (file.has("fixed_params")) {
+    std::vector<std::string> fixed;
+    model.visit_parameters([&](const std::string& path, nn::Parameter& p) {
+      if (!p.trained) fixed.push_back(path);
+    });
+    report.identical("fixed_params", fixed, file.get<std::vector<std::string>>("fixed_params"));
+  }
+  if (file.has("param_order"))
+    report.identical("param_order", trained_names(model), file.get<std::vector<std::string>>("param_order"));
+  if (file.has("buffer_order"))
+    report.identical("buffer_order", statistic_names(model), file.get<std::vector<std::string>>("buffer_order"));
+}
+
+}  // namespace segrt::golden

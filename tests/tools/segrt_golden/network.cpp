@@ -1,0 +1,131 @@
+#include "tests/tools/segrt_golden/network.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "nn/state.h"
+#include "tests/support/golden.h"
+#include "tests/support/tensors.h"
+#include "tests/tools/segrt_golden/model_state.h"
+#include "tests/tools/segrt_golden/training.h"
+
+namespace segrt::golden {
+namespace {
+
+struct StoredMap {
+  std::vector<int64_t> shape;
+  int64_t stride = 1;
+};
+StoredMap stored_map(Fields fields) {
+  StoredMap map{fields.get<std::vector<int64_t>>("shape"), fields.get<int64_t>("flat_stride", 1)};
+  if (map.stride < 1) throw FileError("flat_stride: expected a count, got " + std::to_string(map.stride));
+  fields.skip("what");
+  fields.check_used();
+  return map;
+}
+
+// An activation in upstream's layout: [N,C,H,W].
+Tensor nchw(const Tensor& nhwc_map, Device& host) { return nn::to_upstream_layout(nhwc_map.to(host)); }
+
+// [N,C,1,1] is also [N,C], and a classifier's [N,C,h,w] is also [N,C*h*w].
+bool is_shape(const Shape& got, const std::vector<int64_t>& expected) {
+  if (std::equal(got.dims().begin(), got.dims().end(), expected.begin(), expected.end())) return true;
+  return expected.size() == 2 && got.rank() == 4 && got[0] == expected[0] && got.numel() == expected[0] * expected[1];
+}
+
+// Elements 0, k, 2k, ... of the map.
+std::vector<double> subsample(const Tensor& map, int64_t stride) {
+  const std::vector<double> all = test::to_doubles(map);
+  std::vector<double> some;
+  for (size_t i = 0; i < all.size(); i += static_cast<size_t>(stride)) some.push_back(all[i]);
+  return some;
+}
+
+bool has_shape(const std::string& name, const Tensor& map, const std::vector<int64_t>& expected, Report& report) {
+  if (is_shape(map.shape(), expected)) return true;
+  report.fail(name, fmt::format("shape {}, expected {}", to_string(map.shape()), to_string(expected)));
+  return false;
+}
+
+struct Forward {
+  models::Head head;
+  std::map<std::string, Var> maps;
+};
+
+Forward forward(models::Model& model, const Tensor& input) {
+  const NoGrad no_grad(input.device());
+  Forward result;
+  model.set_training(false);
+  model.tap = [&](std::string_view name, const Var& value) { result.maps[std::string(name)] = value; };
+  result.head = model.forward(input).front();
+  model.tap = nullptr;
+  if (model.task() == models::Task::segmentation)
+    result.maps["up"] = nn::upsampled_scores(result.head.scores, result.head.up);
+  return result;
+}
+
+void check_logits(GoldenFile& file, models::Model& model, const Forward& result, Report& report) {
+  if (!file.has("logits") || !file.contains("logits"))
+    throw FileError(file.path() + ": a network's file needs the tensor logits and its description");
+  const bool segmentation = model.task() == models::Task::segmentation;
+  const StoredMap stored = stored_map(file.fields("logits"));
+  const NoGrad no_grad(result.head.scores.device());
+  const Var logits = segmentation ? nn::log_probabilities(result.head.scores, result.head.up) : result.head.scores;
+  const Tensor map = nchw(logits.value(), file.host());
+  if (has_shape("logits", map, stored.shape, report))
+    report.max_abs("logits", subsample(map, stored.stride), file.values("logits"), kForwardTolerance);
+}
+
+void check_scores(GoldenFile& file, const Forward& result, Report& report) {
+  if (file.has("scores") != file.contains("scores"))
+    throw FileError(file.path() + ": scores: the tensor without its description, or the reverse");
+  if (!file.has("scores")) return;
+  file.skip("scores");
+  const Tensor map = nchw(result.head.scores.value(), file.host());
+  if (has_shape("scores", map, file.shape("scores"), report))
+    report.relative_l2("scores", test::to_doubles(map), file.values("scores"), kForwardTolerance);
+}
+
+void check_features(GoldenFile& file, const Forward& result, Report& report) {
+  if (!file.has("feat")) return;
+  Fields features = file.fields("feat");
+  for (const std::string& name : features.keys()) {
+    const std::string row = "feat." + name;
+    const StoredMap stored = stored_map(Fields(features.raw(name), file.path() + ": feat: " + name));
+    const auto found = result.maps.find(name);
+    if (found == result.maps.end()) {
+      report.fail(row, "the network has no such map");
+      continue;
+    }
+    const Tensor map = nchw(found->second.value(), file.host());
+    if (has_shape(row, map, stored.shape, report))
+      report.relative_l2(row, subsample(map, stored.stride), file.values(row), kForwardTolerance);
+  }
+}
+}  // namespace
+
+Tensor golden_input(const std::string& name, const std::vector<int64_t>& shape, Device& device) {
+  if (shape.size() != 4) throw FileError("input " + name + ": expected the shape [n,c,h,w], got " + to_string(shape));
+  return nhwc(image(name, shape[0], shape[2], shape[3], shape[1]), shape[0], shape[2], shape[3], shape[1], device);
+}
+
+void run_network(GoldenFile& file, const Family& family, Device& device, Report& report) {
+  for (const char* words : {"torch", "upstream", "note", "mode", "float64_check"}) file.skip(words);
+  {
+    const std::unique_ptr<models::Model> model = build_model(file, family, device);
+    check_structure(file, *model, report);
+    Fields input = file.fields("input");
+    const Tensor x = golden_input(input.get<std::string>("image"), input.get<std::vector<int64_t>>("shape"), device);
+    input.check_used();
+    const Forward result = forward(*model, x);
+    check_features(file, result, report);
+    check_scores(file, result, report);
+    check_logits(file, *model, result, report);
+  }
+  if (file.has("train_recipe"))
+    run_training(file, family, device, report);
+  else
+    file.skip("ignore_index");  // of the training part
+}
+
+}  // namespace segrt::golden
