@@ -21,8 +21,8 @@ SEGRT_HOST_DEVICE inline A unary_value(A x, A alpha, A beta) {
   // x Phi(x), Phi(x) = erfc(-x / sqrt 2) / 2: 1 + erf(x / sqrt 2) would cancel for negative x.
   if constexpr (kOp == Unary::gelu) return kHalf * x * M::erfc(x * A(-0.70710678118654752));
   if constexpr (kOp == Unary::gelu_tanh) {
-    const A u = A(0.79788456080286536) * (x + A(0.044715) * x * x * x);  // sqrt(2/pi)
-    return kHalf * x * (kOne + M::tanh(u));
+    // (1 + tanh u) / 2 = 1 / (1 + e^-2u), which does not cancel for negative u; 2 sqrt(2/pi) = 1.5957...
+    return x / (kOne + M::exp(A(-1.5957691216057308) * (x + A(0.044715) * x * x * x)));
   }
   if constexpr (kOp == Unary::silu) return x / (kOne + M::exp(-x));
   if constexpr (kOp == Unary::exp) return M::exp(x);
@@ -60,8 +60,8 @@ SEGRT_HOST_DEVICE inline A unary_slope(A v, A alpha, A beta) {
   if constexpr (kOp == Unary::gelu)  // Phi(x) + x phi(x)
     return kHalf * (M::erfc(v * A(-0.70710678118654752)) + v * kRootTwoOverPi * M::exp(-kHalf * v * v));
   if constexpr (kOp == Unary::gelu_tanh) {
-    const A t = M::tanh(kRootTwoOverPi * (v + A(0.044715) * v * v * v));
-    return kHalf * (kOne + t + v * (kOne - t * t) * kRootTwoOverPi * (kOne + A(3 * 0.044715) * v * v));
+    const A s = kOne / (kOne + M::exp(-2 * kRootTwoOverPi * (v + A(0.044715) * v * v * v)));
+    return s + v * s * (kOne - s) * 2 * kRootTwoOverPi * (kOne + A(3 * 0.044715) * v * v);
   }
   if constexpr (kOp == Unary::silu) {
     const A s = kOne / (kOne + M::exp(-v));

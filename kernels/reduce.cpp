@@ -49,7 +49,10 @@ void sum_to(const Tensor& x, Tensor& y) {
   require_float("sum_to", "x", x);
   require_defined("sum_to", "y", y);
   require_device("sum_to", "y", y, x);
-  require_dtype("sum_to", "y", y, {x.dtype(), DType::f32});
+  if (x.dtype() == DType::f32)
+    require_dtype("sum_to", "y", y, {DType::f32});
+  else
+    require_dtype("sum_to", "y", y, {x.dtype(), DType::f32});
   if (!broadcasts_to(y.shape(), x.shape()))
     throw ArgumentError(fmt::format("sum_to: y: expected extents equal to those of x {} or 1, got {}",
                                     to_string(x.shape()), to_string(y.shape())));

@@ -29,16 +29,24 @@ struct Moments {
   }
 };
 
+// What the first stage leaves for the second, each [chunks, C]: a chunk's mean is shift + mean. The shift is one of its
+// samples, so that the mean keeps its digits when it is far from zero.
+struct PartialMoments {
+  float *shift, *mean, *m2;
+};
+
 // First stage: a block's chunk of positions. A thread sums x - s and (x - s)^2 with s its first sample: the shift
 // removes the mean's square, and since s is one of the samples, m2 is at least a share of (s - mean)^2 and nothing
-// cancels below it. Reads x once; writes mean and m2 [chunks, C].
+// cancels below it. Reads x once.
 template <typename T, int V>
-__global__ void moments_kernel(const T* x, float* partial_mean, float* partial_m2, ChannelTiles t) {
+__global__ void moments_kernel(const T* x, PartialMoments partial, ChannelTiles t) {
   const TilePart part = tile_part<V>(t, block_index().x);
   Moments<float, V> own{};
+  float shift[V] = {};
   if (part.active && part.begin < part.end) {
     x += part.channel;
     float first[V], s1[V] = {}, s2[V] = {};
+    load_floats<T, V>(x + part.chunk * t.chunk * t.channels, shift);
     load_floats<T, V>(x + part.begin * t.channels, first);
 #pragma unroll 4
     for (int64_t p = part.begin; p < part.end; p += t.rows) {
@@ -54,9 +62,9 @@ __global__ void moments_kernel(const T* x, float* partial_mean, float* partial_m
     own.count = static_cast<float>((part.end - part.begin + t.rows - 1) / t.rows);
 #pragma unroll
     for (int k = 0; k < V; ++k) {
-      const float shift = s1[k] / own.count;
-      own.mean[k] = first[k] + shift;
-      own.m2[k] = s2[k] - s1[k] * shift;
+      const float mean = s1[k] / own.count;
+      own.mean[k] = (first[k] - shift[k]) + mean;
+      own.m2[k] = s2[k] - s1[k] * mean;
     }
   }
   combine_rows(own, t, part, dynamic_shared<Moments<float, V>>());
@@ -64,22 +72,25 @@ __global__ void moments_kernel(const T* x, float* partial_mean, float* partial_m
     const int64_t at = part.chunk * t.channels + part.channel;
 #pragma unroll
     for (int k = 0; k < V; ++k) {
-      partial_mean[at + k] = own.mean[k];
-      partial_m2[at + k] = own.m2[k];
+      partial.shift[at + k] = shift[k];
+      partial.mean[at + k] = own.mean[k];
+      partial.m2[at + k] = own.m2[k];
     }
   }
 }
 
 // Second stage: one block a tile of channels, over all chunks. Its positions are the chunks of the first stage, each of
 // `chunk` samples but for the last; float64, since it costs nothing here.
-__global__ void finish_moments_kernel(const float* partial_mean, const float* partial_m2, float* mean, float* var,
-                                      ChannelTiles t, int64_t samples, int64_t chunk) {
+__global__ void finish_moments_kernel(PartialMoments partial, float* mean, float* var, ChannelTiles t, int64_t samples,
+                                      int64_t chunk) {
   const TilePart part = tile_part<1>(t, block_index().x);
   Moments<double, 1> own{};
   if (part.active)
     for (int64_t p = part.begin; p < part.end; p += t.rows) {
       const int64_t left = samples - p * chunk, at = p * t.channels + part.channel;
-      own.combine({static_cast<double>(left < chunk ? left : chunk), {partial_mean[at]}, {partial_m2[at]}});
+      own.combine({static_cast<double>(left < chunk ? left : chunk),
+                   {static_cast<double>(partial.shift[at]) + static_cast<double>(partial.mean[at])},
+                   {static_cast<double>(partial.m2[at])}});
     }
   combine_rows(own, t, part, dynamic_shared<Moments<double, 1>>());
   if (part.active && part.row == 0) {
@@ -138,15 +149,16 @@ void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var) {
   dispatch_float(x.dtype(), [&]<typename Storage>() {
     dispatch_channel_vector<Storage>(channels, {x.raw()}, [&]<typename T, int V>() {
       const ChannelTiles t = first_stage_tiles<T, V>(positions, channels);
-      const Tensor means = Tensor::empty({t.chunks, channels}, DType::f32, x.device());
-      const Tensor m2s = Tensor::like(means);
+      const Tensor scratch = Tensor::empty({3, t.chunks * channels}, DType::f32, x.device());
+      const PartialMoments partial{scratch.data<float>(), scratch.slice(1, 1).data<float>(),
+                                   scratch.slice(2, 1).data<float>()};
       launch(x.device(), moments_kernel<T, V>,
              {.grid = t.blocks(), .block = kTileThreads, .shared_bytes = kTileThreads * sizeof(Moments<float, V>)},
-             x.data<T>(), means.data<float>(), m2s.data<float>(), t);
+             x.data<T>(), partial, t);
       const ChannelTiles f = second_stage_tiles(t.chunks, channels);
       launch(x.device(), finish_moments_kernel,
              {.grid = f.blocks(), .block = kTileThreads, .shared_bytes = kTileThreads * sizeof(Moments<double, 1>)},
-             means.data<float>(), m2s.data<float>(), mean.data<float>(), var.data<float>(), f, positions, t.chunk);
+             partial, mean.data<float>(), var.data<float>(), f, positions, t.chunk);
     });
   });
 }
