@@ -1,0 +1,125 @@
+#include "nn/layers.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "autograd/elementwise.h"
+#include "tests/support/tensors.h"
+#include "tests/support/tiny_network.h"
+
+namespace {
+using namespace segrt;
+using test::random_normal;
+
+// Gives a batch norm statistics and affine parameters that do something.
+void disturb(nn::Module& module, Device& device) {
+  uint64_t seed = 100;
+  module.visit_buffers([&](const std::string& path, nn::Buffer& b) {
+    if (path.ends_with("running_mean"))
+      b.tensor.copy_from(random_normal(b.tensor.shape(), DType::f32, device, {.seed = ++seed}));
+    if (path.ends_with("running_var"))
+      b.tensor.copy_from(test::random_uniform(b.tensor.shape(), DType::f32, device, 0.5, 2, ++seed));
+  });
+  module.visit_parameters([&](const std::string& path, nn::Parameter& p) {
+    if (path.find("bn") == std::string::npos) return;
+    Tensor t = p.var.value();
+    t.copy_from(random_normal(t.shape(), DType::f32, device, {.seed = ++seed, .mean = 1, .std = 0.3}));
+  });
+}
+}  // namespace
+
+TEST_CASE("folding batch norm into the convolution changes nothing but rounding") {
+  for (auto& device : test::test_devices()) {
+    CAPTURE(device->name());
+    nn::Init init(*device, 3);
+    test::TinyNetwork net(5, init);
+    disturb(net, *device);
+    const Var x = random_normal({1, 7, 6, 3}, DType::f32, *device);
+    const Var recorded = net.forward(x).front().scores;  // gradients on: convolution and norm run apart
+    REQUIRE(recorded.needs_grad());
+    const NoGrad no_grad(*device);
+    const Var folded = net.forward(x).front().scores;
+    CHECK_FALSE(folded.needs_grad());
+    CHECK(test::relative_l2(folded.value(), recorded.value()) < 1e-6);
+  }
+}
+
+TEST_CASE("folded weights follow the parameters they were made from") {
+  auto device = Device::create("cpu");
+  nn::Init init(*device, 3);
+  test::TinyNetwork net(4, init);
+  const Var x = random_normal({1, 6, 6, 3}, DType::f32, *device);
+  const NoGrad no_grad(*device);
+  const Tensor before = net.forward(x).front().scores.value();
+  disturb(net, *device);
+  const Tensor after = net.forward(x).front().scores.value();
+  CHECK(test::relative_l2(after, before) > 0.01);
+  device->set_grad_enabled(true);
+  CHECK(test::relative_l2(after, net.forward(x).front().scores.value()) < 1e-6);
+  device->set_grad_enabled(false);
+}
+
+TEST_CASE("the emulated or real GPU computes what the CPU computes, gradients included") {
+  auto devices = test::test_devices();
+  std::vector<std::vector<double>> losses(devices.size()), gradients(devices.size());
+  for (size_t d = 0; d < devices.size(); ++d) {
+    Device& device = *devices[d];
+    nn::Init init(device, 3);
+    test::TinyNetwork net(4, init);
+    net.set_training(true);
+    const models::Head head = net.forward(random_normal({2, 9, 8, 3}, DType::f32, device)).front();
+    const Tensor labels = test::random_labels({2, 9, 8}, DType::u8, device, 4);
+    const Var loss = nn::segmentation_loss(head.scores, head.up, labels).loss;
+    losses[d].push_back(loss.value().item());
+    backward(loss);
+    net.visit_parameters([&](const std::string&, nn::Parameter& p) {
+      for (const double v : test::to_doubles(p.var.grad())) gradients[d].push_back(v);
+    });
+    CHECK(std::abs(losses[d][0] - losses[0][0]) < 1e-5 * losses[0][0]);
+    CHECK(test::relative_l2(gradients[d], gradients[0]) < 1e-5);
+  }
+}
+
+TEST_CASE("initial weights have the stated distribution and depend on the seed alone") {
+  auto device = Device::create("cpu");
+  nn::Init init(*device, 5), again(*device, 5), other(*device, 6);
+  const Tensor w = init.normal({64, 3, 3, 32}, 0.25);
+  CHECK(test::to_doubles(again.normal({64, 3, 3, 32}, 0.25)) == test::to_doubles(w));
+  CHECK(test::to_doubles(other.normal({64, 3, 3, 32}, 0.25)) != test::to_doubles(w));
+  CHECK(test::to_doubles(init.normal({64, 3, 3, 32}, 0.25)) != test::to_doubles(w));  // the next stream
+  double sum = 0, squares = 0;
+  for (const double v : test::to_doubles(w)) {
+    sum += v;
+    squares += v * v;
+  }
+  const double n = static_cast<double>(w.numel());
+  CHECK(std::abs(sum / n) < 4 * 0.25 / std::sqrt(n));
+  CHECK(std::abs(std::sqrt(squares / n) / 0.25 - 1) < 4 / std::sqrt(2 * n));
+  for (const double v : test::to_doubles(init.uniform({1000}, -0.5, 0.25))) CHECK((v >= -0.5 && v < 0.25));
+}
+
+TEST_CASE("bf16 activations: parameters stay float32 and get float32 gradients") {
+  auto device = Device::create("cpu");
+  nn::Init init(*device, 3);
+  test::TinyNetwork net(4, init);
+  net.set_training(true);
+  const Tensor x32 = random_normal({1, 8, 8, 3}, DType::f32, *device);
+  Tensor x16 = Tensor::empty(x32.shape(), DType::bf16, *device);
+  kernels::cast(x32, x16);
+  const Tensor labels = test::random_labels({1, 8, 8}, DType::u8, *device, 4);
+  std::vector<double> gradients[2];
+  for (const Tensor& x : {x32, x16}) {
+    net.clear_grads();
+    const models::Head head = net.forward(x).front();
+    CHECK(head.scores.dtype() == x.dtype());
+    backward(nn::segmentation_loss(head.scores, head.up, labels).loss);
+    net.visit_parameters([&](const std::string& path, nn::Parameter& p) {
+      CAPTURE(path);
+      CHECK(p.var.grad().dtype() == DType::f32);
+      for (const double v : test::to_doubles(p.var.grad())) gradients[x.dtype() == DType::bf16].push_back(v);
+    });
+  }
+  CHECK(test::relative_l2(gradients[1], gradients[0]) <
+        0.1);  // a few roundings of 2^-9 over five layers, amplified by ReLU flips
+}
