@@ -34,6 +34,7 @@ void Block::reset(const Index3& index, size_t first_fiber) {
                     linear / (launch_.block.x * launch_.block.y)};
     thread.linear = linear;
     thread.fragments = 0;
+    thread.matrix_operations = 0;
     thread.place = &place_;
     thread.owner = this;
     thread.state = State::ready;
@@ -123,6 +124,7 @@ void Block::finished(BlockThread& thread) {
   // A collective waits for no lane that has returned.
   for (WarpGroup& group : warps_[warp].groups)
     if (group.arrived > 0 && group.arrived == std::popcount(group.mask & warps_[warp].alive)) complete(warp, group);
+  if (warps_[warp].alive == 0) check_matrix_operations(warps_[warp]);
 }
 
 }  // namespace segrt::emulator

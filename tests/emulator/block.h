@@ -26,9 +26,9 @@ struct BlockThread : Thread {
   Site site;
   const char* what = "";
   unsigned mask = 0;
-  uint64_t tag = 0;
   WarpOffer offer;
   WarpResult result{};
+  uint64_t matrix_operations = 0;  // that this lane has come to
 };
 
 // The lanes of a warp that meet under one mask. Tokens alternate between meetings: with a single one, a lane that
@@ -38,12 +38,23 @@ struct WarpGroup {
   int arrived = 0;
   unsigned phase = 0;
   char tokens[2] = {};
-  char matrix_token = 0;  // orders matrix operations, whose fragments belong to the warp
+};
+
+// A matrix operation that not all lanes have come to. Lanes do not wait there: the last one computes, and what it reads
+// or writes in memory is seen by others only past a barrier, where they do wait.
+struct MatrixOperation {
+  const char* what;
+  uint64_t tag;
+  Site site;
+  int arrived = 0;
 };
 
 struct Warp {
   unsigned alive = 0;            // lanes that exist and have not returned
   std::deque<WarpGroup> groups;  // tokens must stay where they are
+  std::deque<MatrixOperation> operations;
+  uint64_t operations_done = 0;
+  std::unique_ptr<char> matrix_token = std::make_unique<char>();  // orders operations, as fragments are the warp's
 };
 
 class Block {
@@ -56,9 +67,8 @@ class Block {
 
   // Called by the running thread.
   void sync_block(BlockThread& thread, const Site& site);
-  void meet(BlockThread& thread, const char* what, unsigned mask, uint64_t tag, const Site& site, bool orders_memory,
-            void (*action)(void*), void* context);
-  void require_full_warp(const BlockThread& thread, const char* what, const Site& site) const;
+  void meet(BlockThread& thread, const char* what, unsigned mask, const Site& site, bool orders_memory);
+  void matrix_operation(BlockThread& thread, const MatrixOperation& operation, void (*action)(void*), void* context);
   BlockMemory& memory() { return memory_; }
   const Launch& launch() const { return launch_; }
   const BlockPlace& place() const { return place_; }
@@ -72,6 +82,7 @@ class Block {
   void check_agreement(size_t warp, const WarpGroup& group, const BlockThread& last) const;
   WarpGroup& group_of(size_t warp, unsigned mask);
   void make_ready(BlockThread& thread);
+  void check_matrix_operations(const Warp& warp) const;
   [[noreturn]] void fail_divergent(const std::string& what, size_t first, size_t count) const;
 
   const Launch& launch_;

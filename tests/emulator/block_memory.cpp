@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 
@@ -15,8 +16,8 @@ constexpr unsigned char kCanary = 0xC5;
 }  // namespace
 
 void fill_with_poison(void* p, size_t nbytes) {
-  auto* bytes = static_cast<unsigned char*>(p);
-  for (size_t i = 0; i < nbytes; ++i) bytes[i] = static_cast<unsigned char>(i % 2 == 0 ? kPoison & 0xff : kPoison >> 8);
+  std::fill_n(static_cast<uint16_t*>(p), nbytes / 2, kPoison);
+  if (nbytes % 2 != 0) static_cast<unsigned char*>(p)[nbytes - 1] = kPoison & 0xff;
 }
 
 BlockMemory::~BlockMemory() { release(); }

@@ -18,6 +18,11 @@ constexpr size_t kAlignment = 256;
 constexpr size_t kCanaryBytes = 256;  // at least, either side
 constexpr unsigned char kCanary = 0xC5;
 
+void set_canaries(unsigned char* p, size_t nbytes, size_t taken) {
+  std::memset(p - kCanaryBytes, kCanary, kCanaryBytes);
+  std::memset(p + nbytes, kCanary, taken - kCanaryBytes - nbytes);
+}
+
 size_t round_up(size_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
 
 }  // namespace
@@ -28,36 +33,38 @@ DeviceMemory::DeviceMemory(size_t limit) : limit_(limit) {
   void* p = mmap(nullptr, range_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw std::bad_alloc();
   range_ = static_cast<unsigned char*>(p);
+  madvise(p, range_bytes_, MADV_HUGEPAGE);
 }
 
 DeviceMemory::~DeviceMemory() {
   if (range_) munmap(range_, range_bytes_);
 }
 
-// Of one allocation, while host code runs; open() and close() are for all of them.
-void DeviceMemory::set_access([[maybe_unused]] unsigned char* start, [[maybe_unused]] size_t nbytes, bool accessible) {
-#if SEGRT_EMULATOR_ASAN
-  accessible ? __asan_unpoison_memory_region(start, nbytes) : __asan_poison_memory_region(start, nbytes);
-#else
-  constexpr uintptr_t kPage = 4096;
-  const uintptr_t first = reinterpret_cast<uintptr_t>(start) / kPage * kPage;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(start) + nbytes + kPage - 1) / kPage * kPage;
-  mprotect(reinterpret_cast<void*>(first), end - first, accessible ? PROT_READ | PROT_WRITE : PROT_NONE);
-#endif
-}
-
 void DeviceMemory::open() {
   if (open_++ > 0) return;
-  if (range_ && high_water_ > 0) mprotect(range_, high_water_, PROT_READ | PROT_WRITE);
-  if (kAddressSanitizer)
-    for (const auto& [p, a] : allocations_) set_access(p, a.nbytes, true);
+#if SEGRT_EMULATOR_ASAN
+  for (const auto& [p, a] : allocations_) __asan_unpoison_memory_region(p, a.nbytes);
+#else
+  if (high_water_ > 0) mprotect(range_, high_water_, PROT_READ | PROT_WRITE);
+#endif
+  for (unsigned char* p : unfilled_)
+    if (const auto at = allocations_.find(p); at != allocations_.end() && !at->second.filled) fill(p, at->second);
+  unfilled_.clear();
 }
 
 void DeviceMemory::close() {
   if (--open_ > 0) return;
-  if (range_ && high_water_ > 0) mprotect(range_, high_water_, PROT_NONE);
-  if (kAddressSanitizer)
-    for (const auto& [p, a] : allocations_) set_access(p, a.nbytes, false);
+#if SEGRT_EMULATOR_ASAN
+  for (const auto& [p, a] : allocations_) __asan_poison_memory_region(p, a.nbytes);
+#else
+  if (high_water_ > 0) mprotect(range_, high_water_, PROT_NONE);
+#endif
+}
+
+void DeviceMemory::fill(unsigned char* p, Allocation& a) {
+  fill_with_poison(p, a.nbytes);
+  if (!kAddressSanitizer) set_canaries(p, a.nbytes, a.taken);
+  a.filled = true;
 }
 
 // First fit among holes, else from the untouched end of the range. Null when it is full.
@@ -71,7 +78,7 @@ unsigned char* DeviceMemory::take(size_t nbytes) {
   }
   if (high_water_ + nbytes > range_bytes_) return nullptr;
   unsigned char* start = range_ + high_water_;
-  constexpr size_t kStep = size_t{1} << 20;
+  constexpr size_t kStep = size_t{1} << 21;  // a huge page
   high_water_ = std::min(range_bytes_, (high_water_ + nbytes + kStep - 1) / kStep * kStep);
   const size_t rest = static_cast<size_t>(range_ + high_water_ - start) - nbytes;
   if (open_ > 0) mprotect(range_, high_water_, PROT_READ | PROT_WRITE);
@@ -99,20 +106,22 @@ void* DeviceMemory::allocate(size_t nbytes) {
   if (nbytes > limit_ || used_ > limit_ - nbytes) return nullptr;
   const size_t taken = round_up(nbytes) + 2 * kCanaryBytes;
   unsigned char* p = nullptr;
-  if (kAddressSanitizer) {
-    void* block = nullptr;
-    if (posix_memalign(&block, kAlignment, std::max<size_t>(nbytes, 1)) == 0) p = static_cast<unsigned char*>(block);
-  } else if (unsigned char* start = take(taken)) {
-    p = start + kCanaryBytes;
-    if (open_ == 0) set_access(start, taken, true);
-    std::memset(start, kCanary, kCanaryBytes);
-    std::memset(p + nbytes, kCanary, taken - kCanaryBytes - nbytes);
-  }
-  if (!p) return nullptr;
-  fill_with_poison(p, nbytes);
-  if (open_ == 0) set_access(kAddressSanitizer ? p : p - kCanaryBytes, kAddressSanitizer ? nbytes : taken, false);
-  allocations_.emplace(p, Allocation{nbytes, taken});
+#if SEGRT_EMULATOR_ASAN
+  void* block = nullptr;
+  if (posix_memalign(&block, kAlignment, std::max<size_t>(nbytes, 1)) != 0) return nullptr;
+  p = static_cast<unsigned char*>(block);
+  if (open_ == 0) __asan_poison_memory_region(p, nbytes);
+#else
+  unsigned char* start = take(taken);
+  if (!start) return nullptr;
+  p = start + kCanaryBytes;
+#endif
+  Allocation& a = allocations_.insert_or_assign(p, Allocation{nbytes, taken}).first->second;
   used_ += nbytes;
+  if (open_ > 0)
+    fill(p, a);
+  else
+    unfilled_.push_back(p);
   return p;
 }
 
@@ -134,19 +143,21 @@ std::string DeviceMemory::free(void* address) {
   const auto at = allocations_.find(p);
   if (at == allocations_.end()) return fmt::format("free of {}, which is not a live device allocation", address);
   const Allocation a = at->second;
-  unsigned char* start = kAddressSanitizer ? p : p - kCanaryBytes;
-  const size_t all = kAddressSanitizer ? a.nbytes : a.taken;
-  if (open_ == 0) set_access(start, all, true);
-  const std::string damage = canary_damage(p, a);
+  std::string damage;
+  if (a.filled) {
+    open();
+    damage = canary_damage(p, a);
+    // So that use after free shows; not all of a large block, which costs time.
+    constexpr size_t kPoisoned = 64 * 1024;
+    if (!kAddressSanitizer) fill_with_poison(p, std::min(a.nbytes, kPoisoned));
+    close();
+  }
   allocations_.erase(at);
   used_ -= a.nbytes;
-  if (kAddressSanitizer) {
+  if (kAddressSanitizer)
     std::free(address);
-  } else {
-    fill_with_poison(p, a.nbytes);  // so that use after free shows
-    if (open_ == 0) set_access(start, all, false);
-    give(start, all);
-  }
+  else
+    give(p - kCanaryBytes, a.taken);
   return damage;
 }
 
@@ -175,8 +186,7 @@ std::string DeviceMemory::check_canaries(size_t count) {
     if (at == allocations_.end()) at = allocations_.begin();
     const std::string damage = canary_damage(at->first, at->second);
     if (!damage.empty()) {  // report it once
-      std::memset(at->first - kCanaryBytes, kCanary, kCanaryBytes);
-      std::memset(at->first + at->second.nbytes, kCanary, at->second.taken - kCanaryBytes - at->second.nbytes);
+      set_canaries(at->first, at->second.nbytes, at->second.taken);
       return damage;
     }
   }

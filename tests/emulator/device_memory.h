@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace segrt::emulator {
 
 // Under AddressSanitizer every allocation is a malloc of its own between red zones, poisoned while host code runs.
 // Otherwise allocations lie in one reserved range between canaries, and the range is mapped without access while host
-// code runs: an mprotect at either end of a synchronisation, whatever the number of allocations.
+// code runs: an mprotect of huge pages at either end of a synchronisation, whatever the number of allocations.
 class DeviceMemory {
  public:
   explicit DeviceMemory(size_t limit);
@@ -18,7 +20,7 @@ class DeviceMemory {
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
 
-  // 256-byte aligned, filled with poison; null when the limit is reached.
+  // 256-byte aligned, filled with poison when work next runs; null when the limit is reached.
   void* allocate(size_t nbytes);
   // Empty, or what is wrong: unknown address, damaged canary.
   std::string free(void* p);
@@ -43,8 +45,9 @@ class DeviceMemory {
   struct Allocation {
     size_t nbytes;
     size_t taken;  // with canaries
+    bool filled = false;
   };
-  void set_access(unsigned char* start, size_t nbytes, bool accessible);
+  void fill(unsigned char* p, Allocation& a);
   unsigned char* take(size_t nbytes);
   void give(unsigned char* start, size_t nbytes);
   std::string canary_damage(unsigned char* p, const Allocation& a) const;
@@ -54,6 +57,7 @@ class DeviceMemory {
   size_t used_ = 0;
   int open_ = 0;
   std::map<unsigned char*, Allocation> allocations_;
+  std::vector<unsigned char*> unfilled_;  // may have been freed since
   unsigned char* next_checked_ = nullptr;
   // The reserved range; unused under AddressSanitizer.
   unsigned char* range_ = nullptr;

@@ -183,7 +183,8 @@ TEST_CASE("misuse of fragments is an error") {
   CHECK(error_of(*device, misaligned_kernel).find("misaligned address") != std::string::npos);
   const std::string half = error_of(*device, half_warp_kernel);
   CAPTURE(half);
-  CHECK(half.find("half_warp_kernel") != std::string::npos);
+  CHECK(half.find("divergent matrix operation in half_warp_kernel") != std::string::npos);
+  CHECK(half.find("16 of 32 lanes came to mma_fill at mma_test.cpp:") != std::string::npos);
   CHECK(error_of(*device, different_addresses_kernel).find("lanes pass different fragments") != std::string::npos);
 }
 

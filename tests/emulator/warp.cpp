@@ -36,19 +36,10 @@ void Block::check_agreement(size_t warp, const WarpGroup& group, const BlockThre
     const bool same_call = std::strcmp(other.what, last.what) == 0 && other.site.line() == last.site.line() &&
                            std::strcmp(other.site.file_name(), last.site.file_name()) == 0;
     if (!same_call) fail_divergent("divergent warp collective", warp * kWarpSize, kWarpSize);
-    if (other.tag != last.tag)
-      fail_divergent("lanes pass different fragments or addresses to one matrix operation", warp * kWarpSize,
-                     kWarpSize);
   }
 }
 
-void Block::require_full_warp(const BlockThread& thread, const char* what, const Site& site) const {
-  if (warps_[static_cast<size_t>(thread.linear) / kWarpSize].alive != kFullMask)
-    fail(fmt::format("{}: needs all 32 lanes of the warp, some do not exist or have returned", what), site);
-}
-
-void Block::meet(BlockThread& thread, const char* what, unsigned mask, uint64_t tag, const Site& site,
-                 bool orders_memory, void (*action)(void*), void* context) {
+void Block::meet(BlockThread& thread, const char* what, unsigned mask, const Site& site, bool orders_memory) {
   const size_t warp = static_cast<size_t>(thread.linear) / kWarpSize;
   const size_t lane = static_cast<size_t>(thread.linear) % kWarpSize;
   if (!(mask >> lane & 1u)) fail(fmt::format("{}: lane {} is not in its own mask {:#010x}", what, lane, mask), site);
@@ -59,19 +50,43 @@ void Block::meet(BlockThread& thread, const char* what, unsigned mask, uint64_t 
   thread.what = what;
   thread.site = site;
   thread.mask = mask;
-  thread.tag = tag;
   ++group.arrived;
   if (group.arrived == std::popcount(mask & warps_[warp].alive)) {
     check_agreement(warp, group, thread);
-    if (action) {
-      happens_after(&group.matrix_token);
-      action(context);
-      happens_before(&group.matrix_token);
-    }
     complete(warp, group);
   }
   thread.fiber->suspend();
   if (orders_memory) happens_after(&group.tokens[phase & 1]);
+}
+
+void Block::matrix_operation(BlockThread& thread, const MatrixOperation& operation, void (*action)(void*),
+                             void* context) {
+  Warp& warp = warps_[static_cast<size_t>(thread.linear) / kWarpSize];
+  const size_t at = thread.matrix_operations++ - warp.operations_done;
+  if (at == warp.operations.size()) warp.operations.push_back(operation);
+  MatrixOperation& pending = warp.operations[at];
+  if (std::strcmp(pending.what, operation.what) != 0 || pending.site.line() != operation.site.line())
+    fail(fmt::format("divergent matrix operation: lanes of one warp call {} and {} at {}", operation.what, pending.what,
+                     describe(pending.site)),
+         operation.site);
+  if (pending.tag != operation.tag)
+    fail(fmt::format("{}: lanes pass different fragments or addresses to one matrix operation", operation.what),
+         operation.site);
+  if (++pending.arrived < static_cast<int>(kWarpSize)) return;
+  happens_after(warp.matrix_token.get());
+  action(context);
+  happens_before(warp.matrix_token.get());
+  warp.operations.pop_front();
+  ++warp.operations_done;
+}
+
+// When the last lane of a warp has returned.
+void Block::check_matrix_operations(const Warp& warp) const {
+  if (warp.operations.empty()) return;
+  const MatrixOperation& first = warp.operations.front();
+  throw KernelFailure(fmt::format("divergent matrix operation in {}: {} of 32 lanes came to {} at {}{}",
+                                  emulator::describe(launch_, place_.block), first.arrived, first.what,
+                                  emulator::describe(first.site), describe_seed()));
 }
 
 void Block::complete(size_t warp, WarpGroup& group) {
@@ -103,21 +118,19 @@ void sync_block(const Site& site) {
 void sync_warp(unsigned mask, const Site& site) {
   BlockThread& thread = block_thread("sync_warp", site);
   thread.offer = {.source_lane = thread.linear % static_cast<int>(kWarpSize)};
-  thread.owner->meet(thread, "sync_warp", mask, 0, site, true, nullptr, nullptr);
+  thread.owner->meet(thread, "sync_warp", mask, site, true);
 }
 
 WarpResult warp_exchange(const char* what, const WarpOffer& offer, unsigned mask, const Site& site) {
   BlockThread& thread = block_thread(what, site);
   thread.offer = offer;
-  thread.owner->meet(thread, what, mask, 0, site, false, nullptr, nullptr);
+  thread.owner->meet(thread, what, mask, site, false);
   return thread.result;
 }
 
 void warp_together(const char* what, uint64_t tag, void (*action)(void*), void* context, const Site& site) {
   BlockThread& thread = block_thread(what, site);
-  thread.offer = {.source_lane = thread.linear % static_cast<int>(kWarpSize)};
-  thread.owner->require_full_warp(thread, what, site);
-  thread.owner->meet(thread, what, kFullMask, tag, site, false, action, context);
+  thread.owner->matrix_operation(thread, {.what = what, .tag = tag, .site = site}, action, context);
 }
 
 void* block_memory(const void* key, size_t nbytes, const Site& site) {

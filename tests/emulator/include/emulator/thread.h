@@ -56,7 +56,7 @@ struct WarpResult {
 };
 WarpResult warp_exchange(const char* what, const WarpOffer& offer, unsigned mask, const Site& site);
 void sync_warp(unsigned mask, const Site& site);
-// All 32 lanes come with the same `tag`; the last to arrive runs `action(context)` once for the warp.
+// All 32 lanes come, with the same `tag`; the last one runs `action(context)` once for the warp, the others go on.
 void warp_together(const char* what, uint64_t tag, void (*action)(void*), void* context, const Site& site);
 
 // The block's memory under `key`, taken on first use and then filled with signalling NaNs. Static shared memory counts
