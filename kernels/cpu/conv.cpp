@@ -2,6 +2,7 @@
 // in f32 on converted copies.
 #include "kernels/cpu/conv.h"
 
+#include "kernels/cpu/conv_depthwise.h"
 #include "kernels/cpu/conv_direct.h"
 #include "kernels/cpu/winograd.h"
 #include "kernels/elementwise.h"
@@ -30,6 +31,8 @@ bool keeps_bf16(const Tensor& x) { return x.dtype() == DType::bf16 && vendor::on
 // oneDNN 2.6.3 writes NaN and past its buffers in bf16 weight gradients on AMX from image width 384 up; 256 is right.
 constexpr int64_t kWidestBf16WeightGradient = 256;
 
+bool is_dilated(const ConvGeometry& g) { return g.dilation_h > 1 || g.dilation_w > 1; }
+
 void forward_f32(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
   if (winograd::pays(x.shape(), w.shape(), y.shape(), g)) return winograd::conv2d_forward(x, w, epilogue, g, y);
   if (!vendor::onednn_conv2d_forward(x, w, epilogue, g, y)) direct::conv2d_forward<float>(x, w, epilogue, g, y);
@@ -37,12 +40,19 @@ void forward_f32(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue,
 
 void backward_input_f32(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx) {
   if (winograd::pays(dx.shape(), w.shape(), dy.shape(), g)) return winograd::conv2d_backward_input(dy, w, g, dx);
+  ConvGeometry turned;
+  if (depthwise::is_depthwise(dx.shape(), w.shape(), g) && is_dilated(g) &&
+      depthwise::input_gradient_as_forward(dy.shape(), w.shape(), dx.shape(), g, turned))
+    return forward_f32(dy, depthwise::turned_filters(w), {}, turned, dx);
   if (!vendor::onednn_conv2d_backward_input(dy, w, g, dx)) direct::conv2d_backward_input<float>(dy, w, g, dx);
 }
 
 void backward_weight_f32(const Tensor& x, const Tensor& dy, const ConvGeometry& g, Tensor& dw) {
   if (winograd::pays_for_weight(x.shape(), dw.shape(), dy.shape(), g))
     return winograd::conv2d_backward_weight(x, dy, g, dw);
+  const bool large = dw.dim(1) > 3 || dw.dim(2) > 3;
+  if (depthwise::is_depthwise(x.shape(), dw.shape(), g) && (large || is_dilated(g)))
+    return depthwise::conv2d_backward_weight(x, dy, g, dw);
   if (!vendor::onednn_conv2d_backward_weight(x, dy, g, dw)) direct::conv2d_backward_weight<float>(x, dy, g, dw);
 }
 }  // namespace
