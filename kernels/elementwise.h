@@ -28,7 +28,7 @@ enum class Unary : uint8_t {
   clip
 };
 // Parameters of the few that have any: leaky_relu alpha = slope; hard_sigmoid max(0, min(1, alpha*x + beta)); selu
-// alpha, beta = gamma; clip to [alpha, beta].
+// alpha, beta = gamma; clip to [alpha, beta], beta where alpha > beta.
 struct UnaryParams {
   double alpha = 0, beta = 0;
 };

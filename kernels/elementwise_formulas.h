@@ -41,7 +41,10 @@ SEGRT_HOST_DEVICE inline A unary_value(A x, A alpha, A beta) {
     const A below = x > A{0} ? A{0} : x;  // expm1 of a large x, which is then not chosen, would overflow
     return beta * (x > A{0} ? x : alpha * M::expm1(below));
   }
-  if constexpr (kOp == Unary::clip) return x < alpha ? alpha : (x > beta ? beta : x);
+  if constexpr (kOp == Unary::clip) {
+    const A raised = x < alpha ? alpha : x;
+    return raised > beta ? beta : raised;
+  }
 }
 
 // Whether the derivative is a function of y (and x is ignored) or of x (and y is ignored).
