@@ -93,6 +93,9 @@ int evaluate(Arguments& a) {
     return 0;
   }
   fmt::print("{}\n", train::scores_table(result.scores, dataset->classes().names, result.confusion));
+  const auto floor = train::majority_scores(result.confusion, loaded.model->classes());
+  fmt::print("for comparison, always saying the most frequent class: mIoU {:.2f} %, aAcc {:.2f} %\n", 100 * floor.miou,
+             100 * floor.aacc);
   fmt::print("{} images in {:.1f} s, {:.2f} images/s\n", result.images, result.seconds,
              static_cast<double>(result.images) / result.seconds);
   if (!a.json.empty()) write_json(a.json, a, result, dataset->classes());

@@ -16,6 +16,5 @@ bin=build/demo/apps
 rm -rf "$output"
 $bin/segtrain models/drn_d_22_synthetic.toml -o "$output" --device cpu
 $bin/segeval "$output" --ms --flip --device cpu --save-overlays "$output/overlays" --json "$output/scores.json"
-$bin/segeval "$output" --baseline
 echo "demo: overlays in $output/overlays, TensorBoard events in $output"
 echo "demo: done in $((SECONDS - started)) s"

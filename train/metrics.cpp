@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -52,6 +53,16 @@ SegmentationScores segmentation_scores(std::span<const int64_t> matrix, int clas
   s.macc = mean_of_defined(s.accuracy);
   s.aacc = ratio(correct, s.pixels);
   return s;
+}
+
+SegmentationScores majority_scores(std::span<const int64_t> matrix, int classes) {
+  const auto k = static_cast<size_t>(classes);
+  std::vector<int64_t> rows(k);
+  for (size_t i = 0; i < matrix.size(); ++i) rows[i / k] += matrix[i];
+  const auto majority = static_cast<size_t>(std::max_element(rows.begin(), rows.end()) - rows.begin());
+  std::vector<int64_t> constant(k * k);
+  for (size_t c = 0; c < k; ++c) constant[c * k + majority] = rows[c];
+  return segmentation_scores(constant, classes);
 }
 
 std::string scores_table(const SegmentationScores& s, std::span<const std::string> names,

@@ -22,6 +22,9 @@ struct SegmentationScores {
 // matrix [classes,classes], row = label, column = prediction.
 SegmentationScores segmentation_scores(std::span<const int64_t> matrix, int classes);
 
+// What a predictor that always says the most frequent label would score on the same labels: the floor for any network.
+SegmentationScores majority_scores(std::span<const int64_t> matrix, int classes);
+
 // A table a person reads: one line a class (name, IoU, accuracy, share of pixels), then the means.
 std::string scores_table(const SegmentationScores& scores, std::span<const std::string> class_names,
                          std::span<const int64_t> matrix);
