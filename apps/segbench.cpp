@@ -1,5 +1,6 @@
 // segbench CONFIG: times the forward pass or a training step of a network on random input.
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -75,6 +76,13 @@ class Workload {
   Tensor input_, labels_;
 };
 
+// Of this process so far, all of it: code, libraries, caches.
+int64_t peak_resident_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
 int bench(const Arguments& a) {
   const std::vector<int64_t> sizes = apps::parse_sizes("--input", a.input, 3);
   const std::unique_ptr<Device> device = apps::open_device(a.common);
@@ -118,6 +126,7 @@ int bench(const Arguments& a) {
                             {"p95_ms", at(0.95)},
                             {"images_per_s", rate},
                             {"peak_bytes", peak},
+                            {"rss_bytes", peak_resident_bytes()},
                             {"all_ms", ms}};
   std::ofstream out(a.json);
   out << json.dump(2) << '\n';
