@@ -17,7 +17,13 @@ Block::Block(const Launch& launch, std::vector<std::unique_ptr<Fiber>>& fibers, 
   place_ = {{}, launch.block, launch.grid};
 }
 
+Block::~Block() {
+  const UnseenAllocation unseen;
+  warps_.clear();
+}
+
 void Block::reset(const Index3& index, size_t first_fiber) {
+  const UnseenAllocation unseen;
   place_.block = index;
   memory_.begin_block();
   // New tokens a block, so that blocks are not ordered among each other.

@@ -61,6 +61,9 @@ class Block {
  public:
   Block(const Launch& launch, std::vector<std::unique_ptr<Fiber>>& fibers, Random& random, char* start_token,
         char* end_token);
+  ~Block();
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
 
   // Runs block `index` with fibers [first_fiber, first_fiber + threads).
   void run(const Index3& index, size_t first_fiber);

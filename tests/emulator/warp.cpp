@@ -25,6 +25,7 @@ BlockThread& block_thread(const char* what, const Site& site) {
 WarpGroup& Block::group_of(size_t warp, unsigned mask) {
   for (WarpGroup& group : warps_[warp].groups)
     if (group.mask == mask) return group;
+  const UnseenAllocation unseen;
   return warps_[warp].groups.emplace_back(WarpGroup{.mask = mask});
 }
 
@@ -63,7 +64,10 @@ void Block::matrix_operation(BlockThread& thread, const MatrixOperation& operati
                              void* context) {
   Warp& warp = warps_[static_cast<size_t>(thread.linear) / kWarpSize];
   const size_t at = thread.matrix_operations++ - warp.operations_done;
-  if (at == warp.operations.size()) warp.operations.push_back(operation);
+  if (at == warp.operations.size()) {
+    const UnseenAllocation unseen;
+    warp.operations.push_back(operation);
+  }
   MatrixOperation& pending = warp.operations[at];
   if (std::strcmp(pending.what, operation.what) != 0 || pending.site.line() != operation.site.line())
     fail(fmt::format("divergent matrix operation: lanes of one warp call {} and {} at {}", operation.what, pending.what,
@@ -76,6 +80,7 @@ void Block::matrix_operation(BlockThread& thread, const MatrixOperation& operati
   happens_after(warp.matrix_token.get());
   action(context);
   happens_before(warp.matrix_token.get());
+  const UnseenAllocation unseen;
   warp.operations.pop_front();
   ++warp.operations_done;
 }
