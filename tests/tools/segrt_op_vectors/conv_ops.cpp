@@ -46,6 +46,7 @@ Problem read_problem(const Case& c) {
   p.w = lift(channels_last(w));
   if (c.has_input(2)) p.bias = as_dtype(c.float_input(2), parameter_dtype(x));
   p.groups = as_int(c.attributes().integer("group", 1), "group");
+  if (p.groups < 1) throw Malformed(fmt::format("attribute group: expected at least 1, got {}", p.groups));
   return p;
 }
 
