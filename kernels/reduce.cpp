@@ -7,6 +7,7 @@
 #include "kernels/cpu/reduce.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/dispatch.h"
+#include "kernels/elementwise.h"
 
 namespace segrt::kernels {
 namespace {
@@ -74,10 +75,7 @@ void sum_to(const Tensor& x, Tensor& y) {
     sum_middle(current.reshape(split), next);
     current = next;
   }
-  if (current.shares_storage(x)) {  // nothing to sum: a conversion
-    Tensor flat = y.reshape({x.numel(), 1});
-    sum_middle(x.reshape({x.numel(), 1, 1}), flat);
-  }
+  if (current.shares_storage(x)) cast(x.reshape(y.shape()), y);  // nothing to sum
 }
 
 void global_norm(const std::vector<Tensor>& tensors, Tensor& out) {

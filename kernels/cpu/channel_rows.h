@@ -37,33 +37,4 @@ void for_wide_rows(int64_t begin, int64_t end, int64_t width, const F& f) {
   for (int64_t i = begin; i < end; i += width) f(i, std::min(width, end - i));
 }
 
-// sums[c] becomes sums[c] + sums[c + channels] + ...: from slots of a wide row to channels, by halves, so that the loop
-// stays wide.
-template <typename Acc>
-void fold(Acc* sums, int64_t width, int64_t channels) {
-  for (int64_t groups = width / channels; groups > 1;) {
-    const int64_t kept = (groups + 1) / 2, shift = kept * channels, n = (groups - kept) * channels;
-    for (int64_t i = 0; i < n; ++i) sums[i] += sums[shift + i];
-    groups = kept;
-  }
-}
-
-// A fixed split of positions into chunks whose partial results are combined in order: it depends on the shape alone, so
-// results do not depend on the number of threads.
-struct Chunks {
-  Chunks(int64_t positions_, int64_t channels) : positions(positions_) {
-    constexpr int64_t kMinElements = 32768, kMaxChunks = 128;
-    rows = std::max((kMinElements + channels - 1) / channels, (positions + kMaxChunks - 1) / kMaxChunks);
-    count = (positions + rows - 1) / rows;
-  }
-  int64_t begin(int64_t chunk) const { return chunk * rows; }
-  int64_t end(int64_t chunk) const { return std::min(positions, (chunk + 1) * rows); }
-
-  int64_t positions, rows, count;
-};
-
-// Positions whose partial sums stay in float before they go to float64: few enough to lose nothing, and little enough
-// data (32 KiB of float32) to be read a second time from cache.
-inline int64_t block_rows(int64_t channels) { return std::max<int64_t>(32, 8192 / channels); }
-
 }  // namespace segrt::kernels::cpu

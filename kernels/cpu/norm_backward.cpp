@@ -2,41 +2,46 @@
 
 #include "core/parallel.h"
 #include "kernels/cpu/channel_rows.h"
+#include "kernels/cpu/column_tasks.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/dispatch.h"
 
 namespace segrt::kernels::cpu {
 namespace {
 
-// sum_g[c] = sum of g, sum_gx[c] = sum of g * (x - mean) over positions [begin, end): float within a block, float64
-// across blocks.
+// sum_g[c] = sum of g, sum_gx[c] = sum of g * (x - mean) over one task's positions and channels: float within a block,
+// float64 across blocks.
 template <typename T, bool kRelu>
-void chunk_sums(const T* dy, const T* x, const T* y, const accumulator_t<T>* mean, int64_t begin, int64_t end,
-                int64_t channels, double* sum_g, double* sum_gx) {
+void task_sums(const T* dy, const T* x, const T* y, const accumulator_t<T>* mean, const ColumnTask& task,
+               int64_t channels, double* sum_g, double* sum_gx) {
   using Acc = accumulator_t<T>;
-  const int64_t width = wide_row(channels);
+  const int64_t columns = task.columns, joined = joined_rows(task.end - task.begin, columns, channels);
+  const int64_t width = joined * columns;
   std::vector<Acc> scratch(static_cast<size_t>(2 * width));
   Acc *s1 = scratch.data(), *s2 = s1 + width;
-  std::fill_n(sum_g, channels, 0.0);
-  std::fill_n(sum_gx, channels, 0.0);
-  for (int64_t row = begin; row < end; row += block_rows(channels)) {
-    const int64_t last = std::min(row + block_rows(channels), end);
+  mean += task.first;
+  std::fill_n(sum_g, columns, 0.0);
+  std::fill_n(sum_gx, columns, 0.0);
+  for_blocks(task.begin, task.end, columns, [&](int64_t row, int64_t rows) {
     std::fill(scratch.begin(), scratch.end(), Acc{0});
-    for_wide_rows(row * channels, last * channels, width, [&](int64_t offset, int64_t n) {
+    const int64_t first = row * channels + task.first;
+    for_joined_rows(rows, joined, columns, channels, [&](int64_t offset, int64_t n) {
+      const T *dy_row = dy + first + offset, *x_row = x + first + offset;
+      const T* y_row = kRelu ? y + first + offset : nullptr;
       for (int64_t i = 0; i < n; ++i) {
-        Acc g = static_cast<Acc>(dy[offset + i]);
-        if constexpr (kRelu) g = static_cast<Acc>(y[offset + i]) > Acc{0} ? g : Acc{0};
+        Acc g = static_cast<Acc>(dy_row[i]);
+        if constexpr (kRelu) g = static_cast<Acc>(y_row[i]) > Acc{0} ? g : Acc{0};
         s1[i] += g;
-        s2[i] += g * (static_cast<Acc>(x[offset + i]) - mean[i]);
+        s2[i] += g * (static_cast<Acc>(x_row[i]) - mean[i]);
       }
     });
-    fold(s1, width, channels);
-    fold(s2, width, channels);
-    for (int64_t c = 0; c < channels; ++c) {
+    fold(s1, width, columns);
+    fold(s2, width, columns);
+    for (int64_t c = 0; c < columns; ++c) {
       sum_g[c] += static_cast<double>(s1[c]);
       sum_gx[c] += static_cast<double>(s2[c]);
     }
-  }
+  });
 }
 
 template <typename T, bool kRelu>
@@ -44,25 +49,27 @@ void reduce(const Tensor& dy, const Tensor& x, const Tensor* y, const BatchNormP
             Tensor& sum_dy_xhat) {
   using Acc = accumulator_t<T>;
   const int64_t channels = x.dim(-1);
-  const Chunks chunks(x.numel() / channels, channels);
-  const auto row = static_cast<size_t>(channels);
+  const ColumnTasks tasks(1, x.numel() / channels, channels);
   const Acc *mean_c = p.mean.data<Acc>(), *var = p.var.data<Acc>();
   const std::vector<Acc> mean = repeated<Acc>(channels, [&](int64_t c) { return mean_c[c]; });
-  std::vector<double> g(static_cast<size_t>(chunks.count) * row), gx(g.size());
-  parallel_for(chunks.count, [&](int64_t i) {
-    const size_t at = static_cast<size_t>(i) * row;
-    chunk_sums<T, kRelu>(dy.data<T>(), x.data<T>(), kRelu ? y->data<T>() : nullptr, mean.data(), chunks.begin(i),
-                         chunks.end(i), channels, &g[at], &gx[at]);
+  std::vector<double> g(tasks.partials()), gx(tasks.partials());
+  tasks.for_each([&](const ColumnTask& task) {
+    const int64_t at = tasks.partial_offset(task);
+    task_sums<T, kRelu>(dy.data<T>(), x.data<T>(), kRelu ? y->data<T>() : nullptr, mean.data(), task, channels,
+                        g.data() + at, gx.data() + at);
   });
-  for (size_t at = row; at < g.size(); at += row)
-    for (size_t c = 0; c < row; ++c) {
-      g[c] += g[at + c];
-      gx[c] += gx[at + c];
+  parallel_ranges(channels, 256, [&](int64_t begin, int64_t end) {
+    for (int64_t k = 1; k < tasks.chunks(); ++k)
+      for (int64_t c = begin; c < end; ++c) {
+        g[static_cast<size_t>(c)] += g[static_cast<size_t>(k * channels + c)];
+        gx[static_cast<size_t>(c)] += gx[static_cast<size_t>(k * channels + c)];
+      }
+    for (int64_t c = begin; c < end; ++c) {
+      const double std = std::sqrt(static_cast<double>(var[c]) + p.eps);
+      sum_dy.data<Acc>()[c] = static_cast<Acc>(g[static_cast<size_t>(c)]);
+      sum_dy_xhat.data<Acc>()[c] = static_cast<Acc>(gx[static_cast<size_t>(c)] / std);
     }
-  for (size_t c = 0; c < row; ++c) {
-    sum_dy.data<Acc>()[c] = static_cast<Acc>(g[c]);
-    sum_dy_xhat.data<Acc>()[c] = static_cast<Acc>(gx[c] / std::sqrt(static_cast<double>(var[c]) + p.eps));
-  }
+  });
 }
 
 // dx = factor * (g - mean_g) - (x - mean) * slope, the per-channel arrays one wide row each.

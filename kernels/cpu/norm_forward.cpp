@@ -2,6 +2,7 @@
 
 #include "core/parallel.h"
 #include "kernels/cpu/channel_rows.h"
+#include "kernels/cpu/column_tasks.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/dispatch.h"
 
@@ -11,7 +12,9 @@ namespace {
 // Count, mean and sum of squared deviations of C channels, grown by Chan, Golub & LeVeque's (1979) rule.
 class Moments {
  public:
-  Moments(double* mean, double* m2, int64_t channels) : mean_(mean), m2_(m2), channels_(channels) {}
+  // Grows the moments of `count` positions in mean and m2.
+  Moments(double* mean, double* m2, int64_t channels, int64_t count = 0)
+      : mean_(mean), m2_(m2), channels_(channels), count_(count) {}
   // The moments of `count` further positions: mean center[c] + s1[c] / count, squared deviations s2[c] around center.
   template <typename Acc>
   void add(int64_t count, const Acc* center, const Acc* s1, const Acc* s2) {
@@ -28,41 +31,65 @@ class Moments {
 
  private:
   double *mean_, *m2_;
-  int64_t channels_, count_ = 0;
+  int64_t channels_, count_;
 };
 
-// Moments of positions [begin, end). Each block is read twice: from memory for its mean, then from cache for the
-// deviations from it, whose own sum corrects the rounding of that mean.
-template <typename T>
-void chunk_moments(const T* x, int64_t begin, int64_t end, int64_t channels, double* mean, double* m2) {
-  using Acc = accumulator_t<T>;
-  const int64_t width = wide_row(channels);
-  std::vector<Acc> scratch(static_cast<size_t>(3 * width));
-  Acc *center = scratch.data(), *s1 = center + width, *s2 = s1 + width;
-  std::fill_n(mean, channels, 0.0);
-  std::fill_n(m2, channels, 0.0);
-  Moments moments(mean, m2, channels);
-  for (int64_t row = begin; row < end; row += block_rows(channels)) {
-    const int64_t count = std::min(block_rows(channels), end - row);
-    const int64_t first = row * channels, last = first + count * channels;
-    std::fill(scratch.begin(), scratch.end(), Acc{0});
-    for_wide_rows(first, last, width, [&](int64_t offset, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) center[i] += static_cast<Acc>(x[offset + i]);
-    });
-    fold(center, width, channels);
-    for (int64_t c = 0; c < channels; ++c) center[c] /= static_cast<Acc>(count);
-    repeat(center, width, channels);
-    for_wide_rows(first, last, width, [&](int64_t offset, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) {
-        const Acc deviation = static_cast<Acc>(x[offset + i]) - center[i];
-        s1[i] += deviation;
-        s2[i] += deviation * deviation;
-      }
-    });
-    fold(s1, width, channels);
-    fold(s2, width, channels);
-    moments.add(count, center, s1, s2);
+// s1[i] += d, s2[i] += d^2 with d = x[i] - shift[i], for i < n of kRows rows `step` apart: several at once, so that the
+// sums are loaded and stored less often than the data.
+template <int kRows, typename T, typename Acc>
+void add_deviations(const T* x, int64_t step, int64_t n, const Acc* __restrict shift, Acc* __restrict s1,
+                    Acc* __restrict s2) {
+  for (int64_t i = 0; i < n; ++i) {
+    Acc sum = 0, squares = 0;
+    for (int r = 0; r < kRows; ++r) {
+      const Acc deviation = static_cast<Acc>(x[r * step + i]) - shift[i];
+      sum += deviation;
+      squares += deviation * deviation;
+    }
+    s1[i] += sum;
+    s2[i] += squares;
   }
+}
+
+// Moments of one task's positions and channels, in one pass: each block sums deviations from a shift near its mean. The
+// shift is the mean of all blocks before it; a block far from that shift adds so much to m2 itself that the rounding of
+// its sums does not matter. Before the first block, the mean of its first eighth: part of the sample, so the same
+// holds.
+template <typename T>
+void task_moments(const T* x, const ColumnTask& task, int64_t channels, double* mean, double* m2) {
+  using Acc = accumulator_t<T>;
+  const int64_t columns = task.columns, joined = joined_rows(task.end - task.begin, columns, channels);
+  const int64_t width = joined * columns;
+  std::vector<Acc> scratch(static_cast<size_t>(3 * width));
+  Acc *s1 = scratch.data(), *s2 = s1 + width, *shift = s2 + width;
+  std::fill_n(mean, columns, 0.0);
+  std::fill_n(m2, columns, 0.0);
+  Moments moments(mean, m2, columns);
+  for_blocks(task.begin, task.end, columns, [&](int64_t row, int64_t rows) {
+    const T* block = x + row * channels + task.first;
+    if (row == task.begin) {
+      const int64_t sampled = (rows + 7) / 8;
+      for_joined_rows(sampled, joined, columns, channels, [&](int64_t offset, int64_t n) {
+        for (int64_t i = 0; i < n; ++i) shift[i] += static_cast<Acc>(block[offset + i]);
+      });
+      fold(shift, width, columns);
+      for (int64_t c = 0; c < columns; ++c) shift[c] /= static_cast<Acc>(sampled);
+    } else {
+      for (int64_t c = 0; c < columns; ++c) shift[c] = static_cast<Acc>(mean[c]);
+    }
+    repeat(shift, width, columns);
+    std::fill_n(s1, 2 * width, Acc{0});
+    const int64_t quads = rows / (4 * joined) * (4 * joined);
+    for_joined_rows(quads, 4 * joined, columns, channels, [&](int64_t offset, int64_t) {
+      add_deviations<4>(block + offset, joined * channels, width, shift, s1, s2);
+    });
+    for_joined_rows(rows - quads, joined, columns, channels, [&](int64_t offset, int64_t n) {
+      add_deviations<1>(block + quads * channels + offset, 0, n, shift, s1, s2);
+    });
+    fold(s1, width, columns);
+    fold(s2, width, columns);
+    moments.add(rows, shift, s1, s2);
+  });
 }
 
 template <typename T, bool kResidual, bool kRelu>
@@ -101,26 +128,27 @@ void apply(const Tensor& x, const BatchNormParams& p, const Tensor* residual, Te
 
 void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var) {
   const int64_t channels = x.dim(-1), positions = x.numel() / channels;
-  const Chunks chunks(positions, channels);
-  const auto row = static_cast<size_t>(channels);
-  std::vector<double> means(static_cast<size_t>(chunks.count) * row), m2s(means.size());
+  const ColumnTasks tasks(1, positions, channels);
+  std::vector<double> means(tasks.partials()), m2s(tasks.partials());
   dispatch_real(x.dtype(), [&]<typename T>() {
     using Acc = accumulator_t<T>;
-    parallel_for(chunks.count, [&](int64_t i) {
-      const size_t at = static_cast<size_t>(i) * row;
-      chunk_moments(x.data<T>(), chunks.begin(i), chunks.end(i), channels, &means[at], &m2s[at]);
+    tasks.for_each([&](const ColumnTask& task) {
+      const int64_t at = tasks.partial_offset(task);
+      task_moments(x.data<T>(), task, channels, means.data() + at, m2s.data() + at);
     });
-    std::vector<double> total_mean(row), total_m2(row);
-    const std::vector<double> zeros(row);
-    Moments total(total_mean.data(), total_m2.data(), channels);
-    for (int64_t i = 0; i < chunks.count; ++i) {
-      const size_t at = static_cast<size_t>(i) * row;
-      total.add(chunks.end(i) - chunks.begin(i), &means[at], zeros.data(), &m2s[at]);
-    }
-    for (size_t c = 0; c < row; ++c) {
-      mean.data<Acc>()[c] = static_cast<Acc>(total_mean[c]);
-      var.data<Acc>()[c] = static_cast<Acc>(total_m2[c] / static_cast<double>(positions));
-    }
+    const std::vector<double> zeros(static_cast<size_t>(channels));
+    // The moments of chunk 0 grow into those of all.
+    parallel_ranges(channels, 256, [&](int64_t begin, int64_t end) {
+      Moments total(means.data() + begin, m2s.data() + begin, end - begin, tasks.chunk_rows(0));
+      for (int64_t k = 1; k < tasks.chunks(); ++k) {
+        const int64_t at = k * channels + begin;
+        total.add(tasks.chunk_rows(k), means.data() + at, zeros.data(), m2s.data() + at);
+      }
+      for (int64_t c = begin; c < end; ++c) {
+        mean.data<Acc>()[c] = static_cast<Acc>(means[static_cast<size_t>(c)]);
+        var.data<Acc>()[c] = static_cast<Acc>(m2s[static_cast<size_t>(c)] / static_cast<double>(positions));
+      }
+    });
   });
 }
 

@@ -1,65 +1,36 @@
 #include "kernels/cpu/reduce.h"
 
+#include <array>
 #include <bit>
 #include <cmath>
+#include <vector>
 
 #include "core/parallel.h"
-#include "kernels/cpu/channel_rows.h"
+#include "kernels/cpu/column_tasks.h"
 #include "kernels/dispatch.h"
 
 namespace segrt::kernels::cpu {
 namespace {
-constexpr int64_t kTaskElements = 32768;
-constexpr int64_t kMaxColumns = 2048;  // of one task: its float sums stay in L1
 
-// sums[c] += sum over `rows` rows of `columns` columns, `pitch` elements apart; float (double for double) within a
-// block, float64 across. scratch: wide_row(columns) elements.
+// sums[c] = sum of one task's rows: float (double for double) within a block, float64 across.
 template <typename T>
-void add_rows(const T* x, int64_t rows, int64_t columns, int64_t pitch, accumulator_t<T>* scratch, double* sums) {
+void task_sums(const T* x, const ColumnTask& task, int64_t pitch, double* sums) {
   using Acc = accumulator_t<T>;
-  // Contiguous rows may be joined to wide ones, but not to more than there are.
-  const int64_t joined = columns == pitch ? std::min(rows, wide_row(columns) / columns) : 1;
-  const int64_t width = joined * columns;
-  for (int64_t row = 0; row < rows; row += block_rows(columns)) {
-    const int64_t last = std::min(rows, row + block_rows(columns));
-    std::fill_n(scratch, width, Acc{0});
-    for (int64_t r = row; r < last; r += joined) {
-      const int64_t n = std::min(width, (last - r) * columns);
-      const T* xr = x + r * pitch;
-      for (int64_t i = 0; i < n; ++i) scratch[i] += static_cast<Acc>(xr[i]);
-    }
-    fold(scratch, width, columns);
-    for (int64_t c = 0; c < columns; ++c) sums[c] += static_cast<double>(scratch[c]);
-  }
+  const int64_t columns = task.columns, joined = joined_rows(task.end - task.begin, columns, pitch);
+  std::array<Acc, 256> scratch;  // the widest tile, and the widest joined rows
+  std::fill_n(sums, columns, 0.0);
+  for_blocks(task.begin, task.end, columns, [&](int64_t row, int64_t rows) {
+    const T* block = x + row * pitch + task.first;
+    std::fill_n(scratch.begin(), joined * columns, Acc{0});
+    for_joined_rows(rows, joined, columns, pitch, [&](int64_t offset, int64_t n) {
+      for (int64_t i = 0; i < n; ++i) scratch[static_cast<size_t>(i)] += static_cast<Acc>(block[offset + i]);
+    });
+    fold(scratch.data(), joined * columns, columns);
+    for (int64_t c = 0; c < columns; ++c) sums[c] += static_cast<double>(scratch[static_cast<size_t>(c)]);
+  });
 }
 
-// The tasks of a sum over [A, R, C]: tiles of columns by chunks of rows, for each a.
-struct SumTasks {
-  SumTasks(int64_t outer_, int64_t rows_, int64_t columns_) : outer(outer_), rows(rows_), columns(columns_) {
-    tile = std::min(columns, kMaxColumns);
-    tiles = (columns + tile - 1) / tile;
-    chunk = std::max((kTaskElements + tile - 1) / tile, (rows + 127) / 128);
-    chunks = (rows + chunk - 1) / chunk;
-  }
-  int64_t count() const { return outer * tiles * chunks; }
-  int64_t elements() const { return tile * std::min(rows, chunk); }  // of one task
-
-  int64_t outer, rows, columns, tile, tiles, chunk, chunks;
-};
-
-template <typename T>
-void partial_sums(const T* x, const SumTasks& tasks, int64_t begin, int64_t end, double* partial) {
-  std::vector<accumulator_t<T>> scratch(static_cast<size_t>(wide_row(tasks.tile)));
-  for (int64_t task = begin; task < end; ++task) {
-    const int64_t a = task / (tasks.tiles * tasks.chunks), k = task / tasks.tiles % tasks.chunks;
-    const int64_t first = task % tasks.tiles * tasks.tile, columns = std::min(tasks.tile, tasks.columns - first);
-    const int64_t row = k * tasks.chunk, rows = std::min(tasks.chunk, tasks.rows - row);
-    add_rows(x + (a * tasks.rows + row) * tasks.columns + first, rows, columns, tasks.columns, scratch.data(),
-             partial + (a * tasks.chunks + k) * tasks.columns + first);
-  }
-}
-
-// f(begin, end, partial) -> sum in float64 of fixed chunks of [0, count), in order.
+// Sum of f(begin, end) over fixed chunks of [0, count), in order.
 template <typename R, typename F>
 R sum_chunks(int64_t count, const F& f) {
   constexpr int64_t kChunk = 1 << 16;
@@ -113,24 +84,24 @@ int32_t nonfinite(const T* x, int64_t count) {
 }  // namespace
 
 void sum_middle(const Tensor& x, Tensor& y) {
-  const SumTasks tasks(x.dim(0), x.dim(1), x.dim(2));
-  std::vector<double> partial(static_cast<size_t>(tasks.outer * tasks.chunks * tasks.columns));
+  const int64_t outer = x.dim(0), rows = x.dim(1), columns = x.dim(2);
+  const ColumnTasks tasks(outer, rows, columns);
+  std::vector<double> partial(tasks.partials());
   dispatch_real(x.dtype(), [&]<typename T>() {
-    parallel_ranges(tasks.count(), std::max<int64_t>(1, kTaskElements / tasks.elements()),
-                    [&](int64_t begin, int64_t end) { partial_sums(x.data<T>(), tasks, begin, end, partial.data()); });
+    tasks.for_each([&](const ColumnTask& task) {
+      task_sums(x.data<T>() + task.outer * rows * columns, task, columns, partial.data() + tasks.partial_offset(task));
+    });
   });
   dispatch_real(y.dtype(), [&]<typename T>() {
     T* yp = y.data<T>();
-    parallel_ranges(tasks.outer, std::max<int64_t>(1, kTaskElements / (tasks.columns * tasks.chunks)),
-                    [&](int64_t begin, int64_t end) {
-                      for (int64_t a = begin; a < end; ++a) {
-                        double* total = partial.data() + a * tasks.chunks * tasks.columns;
-                        for (int64_t k = 1; k < tasks.chunks; ++k)
-                          for (int64_t c = 0; c < tasks.columns; ++c) total[c] += total[k * tasks.columns + c];
-                        for (int64_t c = 0; c < tasks.columns; ++c)
-                          yp[a * tasks.columns + c] = static_cast<T>(static_cast<accumulator_t<T>>(total[c]));
-                      }
-                    });
+    parallel_ranges(outer * columns, 4096 / tasks.chunks(), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const double* part = partial.data() + i / columns * tasks.chunks() * columns + i % columns;
+        double total = 0;
+        for (int64_t k = 0; k < tasks.chunks(); ++k) total += part[k * columns];
+        yp[i] = static_cast<T>(static_cast<accumulator_t<T>>(total));
+      }
+    });
   });
 }
 
