@@ -19,7 +19,7 @@ struct PoolGeometry {
 Shape pool2d_output_shape(const Shape& x, const PoolGeometry& g);
 
 // y [N,P,Q,C] = max over the window (padding is minus infinity; a NaN wins); index [N,P,Q,C] i32 = h*W + w of the first
-// maximum.
+// maximum. A dilated window without any element in the map gives -infinity and index -1.
 void max_pool2d_forward(const Tensor& x, const PoolGeometry& g, Tensor& y, Tensor& index);
 // dx = sum of dy over the windows whose maximum was this element; gathered, so deterministic.
 void max_pool2d_backward(const Tensor& dy, const Tensor& index, const PoolGeometry& g, Tensor& dx);

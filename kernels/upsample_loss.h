@@ -51,7 +51,7 @@ void upsample_cross_entropy_backward(const Tensor& scores, const UpsampleTaps& t
                                      const UpsampleLossOptions& o, const Tensor& log_sum_exp, const Tensor& weight_sum,
                                      const Tensor& dloss, Tensor& dscores);
 
-// prediction[n,y,x] u8 = first argmax over c of the upsampled scores.
+// prediction[n,y,x] u8 = first argmax over c of the upsampled scores; some class where one is NaN.
 void upsample_argmax(const Tensor& scores, const UpsampleTaps& taps, Tensor& prediction);
 
 }  // namespace segrt::kernels

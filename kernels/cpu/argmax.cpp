@@ -5,23 +5,21 @@
 #include <vector>
 
 #include "core/parallel.h"
+#include "kernels/cpu/softmax_rows.h"
 #include "kernels/dispatch.h"
 
 namespace segrt::kernels::cpu {
 namespace {
 
 // First c with the largest value; the first NaN if there is one.
-template <typename A, typename T>
-int64_t first_maximum(const T* x, int64_t channels) {
-  int64_t best = 0;
-  A m = static_cast<A>(x[0]);
-  for (int64_t c = 1; c < channels; ++c) {
-    const A value = static_cast<A>(x[c]);
-    const bool take = value > m || (value != value && m == m);
-    m = take ? value : m;
-    best = take ? c : best;
+template <typename A>
+int64_t first_maximum(const A* x, int64_t channels) {
+  const A m = row_max(x, channels);
+  if (const A sum = row_sum(x, channels); sum != sum) {  // a NaN, or infinities of both signs
+    const A* nan = std::find_if(x, x + channels, [](A value) { return value != value; });
+    if (nan != x + channels) return nan - x;
   }
-  return best;
+  return std::find(x, x + channels, m) - x;
 }
 
 }  // namespace
@@ -29,10 +27,10 @@ int64_t first_maximum(const T* x, int64_t channels) {
 void argmax(const Tensor& x, Tensor& y) {
   const int64_t channels = x.dim(-1);
   dispatch_real(x.dtype(), [&]<typename T>() {
-    const T* px = x.data<T>();
     const auto write = [&]<typename Y>(Y* py) {
-      parallel_for(y.numel(), 1024, [&](int64_t p) {
-        py[p] = static_cast<Y>(first_maximum<accumulator_t<T>>(px + p * channels, channels));
+      using A = accumulator_t<T>;
+      for_row_blocks<A>(x.data<T>(), y.numel(), channels, [&](int64_t row, int64_t rows, const A* z, A*) {
+        for (int64_t r = 0; r < rows; ++r) py[row + r] = static_cast<Y>(first_maximum(z + r * channels, channels));
       });
     };
     y.dtype() == DType::u8 ? write(y.data<uint8_t>()) : write(y.data<int32_t>());

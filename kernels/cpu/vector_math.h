@@ -106,10 +106,10 @@ inline Lanes<double> exp_lanes(const Lanes<double>& x) {
   return y;
 }
 
-// The largest of n values, `lowest()` if there are none. NaNs may or may not be seen.
+// The largest of n values, -infinity if there are none. NaNs may or may not be seen.
 template <typename A>
 inline A row_max(const A* p, int64_t n) {
-  A m = std::numeric_limits<A>::lowest();
+  A m = -std::numeric_limits<A>::infinity();
   int64_t i = 0;
   if (n >= kLanes<A>) {
     Lanes<A> largest = load(p);
