@@ -1,6 +1,7 @@
 // g++ 12 takes the deliberately undefined operands of its own AVX-512 intrinsics for a mistake (GCC bug 105593).
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #include "kernels/cpu/matmul.h"
 
