@@ -8,7 +8,7 @@ namespace segrt::kernels::cuda {
 
 template <typename A, typename B>
 SEGRT_HOST_DEVICE constexpr auto ceil_div(A a, B b) {
-  return (a + b - 1) / b;
+  return a / b + (a % b != 0 ? 1 : 0);  // b may be the largest integer: "all in one part"
 }
 // The least multiple of b that is >= a.
 template <typename A, typename B>
