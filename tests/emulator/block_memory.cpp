@@ -12,12 +12,23 @@ namespace segrt::emulator {
 namespace {
 constexpr size_t kAlignment = 128;
 constexpr size_t kCanaryBytes = kAddressSanitizer ? 0 : kAlignment;
-constexpr unsigned char kCanary = 0xC5;
 }  // namespace
 
 void fill_with_poison(void* p, size_t nbytes) {
-  std::fill_n(static_cast<uint16_t*>(p), nbytes / 2, kPoison);
-  if (nbytes % 2 != 0) static_cast<unsigned char*>(p)[nbytes - 1] = kPoison & 0xff;
+  auto* bytes = static_cast<unsigned char*>(p);
+  if (nbytes > 0 && reinterpret_cast<uintptr_t>(bytes) % 2 != 0) {
+    *bytes++ = kPoison >> 8;
+    --nbytes;
+  }
+  std::fill_n(reinterpret_cast<uint16_t*>(bytes), nbytes / 2, kPoison);
+  if (nbytes % 2 != 0) bytes[nbytes - 1] = kPoison & 0xff;
+}
+
+const unsigned char* find_damage(const void* p, size_t nbytes) {
+  const auto* bytes = static_cast<const unsigned char*>(p);
+  for (size_t i = 0; i < nbytes; ++i)
+    if (bytes[i] != (reinterpret_cast<uintptr_t>(bytes + i) % 2 == 0 ? kPoison & 0xff : kPoison >> 8)) return bytes + i;
+  return nullptr;
 }
 
 BlockMemory::~BlockMemory() { release(); }
@@ -35,11 +46,12 @@ void BlockMemory::begin_block() {
 }
 
 std::string BlockMemory::end_block() {
-  for (const auto& [key, slot] : slots_)
-    for (size_t i = 0; i < kCanaryBytes; ++i)
-      if (slot.memory[slot.nbytes + i] != kCanary || slot.memory[-1 - static_cast<ptrdiff_t>(i)] != kCanary)
-        return fmt::format("out-of-bounds write: memory {} the block's {} bytes of shared memory was changed",
-                           slot.memory[slot.nbytes + i] != kCanary ? "after" : "before", slot.nbytes);
+  for (const auto& [key, slot] : slots_) {
+    const bool after = find_damage(slot.memory + slot.nbytes, kCanaryBytes) != nullptr;
+    if (after || find_damage(slot.allocation, kCanaryBytes))
+      return fmt::format("out-of-bounds write: memory {} the block's {} bytes of shared memory was changed",
+                         after ? "after" : "before", slot.nbytes);
+  }
   return {};
 }
 
@@ -56,7 +68,7 @@ void* BlockMemory::slot(Key key, size_t nbytes) {
     void* p = nullptr;
     if (posix_memalign(&p, kAlignment, nbytes + 2 * kCanaryBytes) != 0) throw std::bad_alloc();
     slot = {static_cast<unsigned char*>(p), static_cast<unsigned char*>(p) + kCanaryBytes, nbytes, false};
-    for (size_t i = 0; i < kCanaryBytes; ++i) slot.allocation[i] = slot.memory[nbytes + i] = kCanary;
+    fill_with_poison(slot.allocation, nbytes + 2 * kCanaryBytes);
     if (key.second == 0) static_bytes_ += nbytes;
   }
   if (!slot.filled) fill_with_poison(slot.memory, nbytes);

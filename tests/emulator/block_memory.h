@@ -9,9 +9,12 @@
 
 namespace segrt::emulator {
 
-// Signalling NaN as float, bf16 and (quiet) as f16; a large number as an integer or double: wrong in any type.
+// Signalling NaN as float, bf16 and (quiet) as f16; a large number as an integer or double: wrong in any type. Fresh
+// memory and the canaries around it are filled with it; the phase follows the address.
 inline constexpr uint16_t kPoison = 0x7FA1;
 void fill_with_poison(void* p, size_t nbytes);
+// The first byte of [p, p + nbytes) that is no longer poison, or null.
+const unsigned char* find_damage(const void* p, size_t nbytes);
 
 // Each slot is an allocation of its own, between red zones of AddressSanitizer or canaries; it is filled when a block
 // first asks for it. Under ThreadSanitizer a slot lives for one block, as a freed and newly taken slot has no access

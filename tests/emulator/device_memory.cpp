@@ -16,11 +16,10 @@ namespace {
 
 constexpr size_t kAlignment = 256;
 constexpr size_t kCanaryBytes = 256;  // at least, either side
-constexpr unsigned char kCanary = 0xC5;
 
 void set_canaries(unsigned char* p, size_t nbytes, size_t taken) {
-  std::memset(p - kCanaryBytes, kCanary, kCanaryBytes);
-  std::memset(p + nbytes, kCanary, taken - kCanaryBytes - nbytes);
+  fill_with_poison(p - kCanaryBytes, kCanaryBytes);
+  fill_with_poison(p + nbytes, taken - kCanaryBytes - nbytes);
 }
 
 size_t round_up(size_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
@@ -127,14 +126,10 @@ void* DeviceMemory::allocate(size_t nbytes) {
 
 std::string DeviceMemory::canary_damage(unsigned char* p, const Allocation& a) const {
   if (kAddressSanitizer) return {};  // red zones do better
-  const auto is_damaged = [](unsigned char byte) { return byte != kCanary; };
-  const unsigned char* end = p + a.taken - kCanaryBytes;
-  const unsigned char* after = std::find_if(static_cast<const unsigned char*>(p) + a.nbytes, end, is_damaged);
-  if (after != end)
-    return fmt::format("out-of-bounds write: byte {} of a device allocation of {} bytes was written", after - p,
-                       a.nbytes);
-  if (std::any_of(p - kCanaryBytes, p, is_damaged))
-    return fmt::format("out-of-bounds write: memory before a device allocation of {} bytes was written", a.nbytes);
+  if (const unsigned char* at = find_damage(p + a.nbytes, a.taken - kCanaryBytes - a.nbytes))
+    return fmt::format("out-of-bounds write: byte {} of a device allocation of {} bytes was written", at - p, a.nbytes);
+  if (const unsigned char* at = find_damage(p - kCanaryBytes, kCanaryBytes))
+    return fmt::format("out-of-bounds write: byte {} of a device allocation of {} bytes was written", at - p, a.nbytes);
   return {};
 }
 
