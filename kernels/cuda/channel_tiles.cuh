@@ -29,7 +29,7 @@ struct ChannelTiles {
 // Tiles of 256 bytes a position and chunks of `steps` strides a thread; chunks grow so that there are at most
 // max_chunks.
 template <typename T, int V>
-ChannelTiles channel_tiles(int64_t positions, int64_t channels, int64_t steps, int64_t max_chunks = INT64_MAX) {
+ChannelTiles channel_tiles(int64_t positions, int64_t channels, int64_t steps, int64_t max_chunks = INT32_MAX) {
   ChannelTiles t{};
   t.positions = positions;
   t.channels = static_cast<int>(channels);
