@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
+#include <utility>
 
 #include "core/dtype.h"
 
@@ -65,12 +66,20 @@ inline IntegerLanes<A> lane_numbers() {
   return v;
 }
 
-// Combines the two halves over and over: log2(lanes) steps in a fixed order.
-template <typename A, typename Op>
-inline A reduce(Lanes<A> v, const Op& op) {
-  const IntegerLanes<A> numbers = lane_numbers<A>();
-  for (int step = kLanes<A> / 2; step > 0; step /= 2) v = op(v, __builtin_shuffle(v, numbers ^ step));
-  return v[0];
+namespace detail {
+template <int kStep, typename V, size_t... kLane>
+inline V exchange_lanes(const V& v, std::index_sequence<kLane...>) {
+  return __builtin_shufflevector(v, v, static_cast<int>(kLane ^ kStep)...);
+}
+}  // namespace detail
+
+// Combines lane i with lane i ^ step, step = lanes/2 ... 1: log2(lanes) operations in a fixed order.
+template <typename A, int kStep = kLanes<A> / 2, typename Op>
+inline A reduce(const Lanes<A>& v, const Op& op) {
+  if constexpr (kStep == 0)
+    return v[0];
+  else
+    return reduce<A, kStep / 2>(op(v, detail::exchange_lanes<kStep>(v, std::make_index_sequence<kLanes<A>>())), op);
 }
 template <typename A>
 inline A reduce_sum(const Lanes<A>& v) {

@@ -7,6 +7,7 @@
 #include "core/safetensors.h"
 #include "data/transform.h"
 #include "tests/data/test_files.h"
+#include "tests/support/golden.h"
 
 using namespace segrt;
 using namespace segrt::data;
@@ -44,36 +45,6 @@ struct Golden {
 };
 
 std::vector<int64_t> widened(const Image& label) { return {label.pixels.begin(), label.pixels.end()}; }
-
-// u(name, i) of the golden format: splitmix64's finaliser over FNV-1a of the name.
-std::vector<double> uniforms(const std::string& name, size_t count) {
-  uint64_t hash = 0xCBF29CE484222325u;
-  for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3u;
-  std::vector<double> values(count);
-  for (size_t i = 0; i < count; ++i) {
-    uint64_t x = hash + (i + 1) * 0x9E3779B97F4A7C15u;
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-    values[i] = static_cast<double>((x ^ (x >> 31)) >> 40) * 0x1p-24;
-  }
-  return values;
-}
-
-// The golden format's input picture, [C,H,W]: 16x16 blocks of 3 (u - 0.5) plus noise u - 0.5.
-std::vector<float> golden_picture(const std::string& name, size_t channels, size_t height, size_t width) {
-  const size_t rows = (height + 15) / 16, columns = (width + 15) / 16;
-  const std::vector<double> blocks = uniforms(name + ".blocks", channels * rows * columns);
-  const std::vector<double> noise = uniforms(name + ".noise", channels * height * width);
-  std::vector<float> picture(noise.size());
-  for (size_t c = 0; c < channels; ++c)
-    for (size_t y = 0; y < height; ++y)
-      for (size_t x = 0; x < width; ++x) {
-        const size_t i = (c * height + y) * width + x;
-        picture[i] =
-            static_cast<float>(3.0 * (blocks[(c * rows + y / 16) * columns + x / 16] - 0.5) + (noise[i] - 0.5));
-      }
-  return picture;
-}
 
 }  // namespace
 
@@ -150,7 +121,7 @@ TEST_CASE_FIXTURE(Golden, "images of multi-scale testing") {
 }
 
 TEST_CASE_FIXTURE(Golden, "float maps of multi-scale testing") {
-  const std::vector<float> source = to_hwc(golden_picture("drn/transforms.maps", 4, 24, 40), 4);
+  const std::vector<float> source = to_hwc(golden::image("drn/transforms.maps", 1, 24, 40, 4), 4);
   const Json sizes = Json::parse(file.metadata().at("ms_resize")).at("sizes_wh");
   for (size_t i = 0; i < sizes.size(); ++i) {
     CAPTURE(i);

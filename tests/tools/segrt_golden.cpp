@@ -1,8 +1,9 @@
 // segrt_golden FILE...: compares segrt with what reference implementations recorded in golden files.
 //
 // A file is a safetensors file that holds results and, in its metadata, how to repeat them; weights and inputs are
-// regenerated from their names (tests/support/golden.h). A file with `draws` records data transforms, one with `images`
-// a test procedure, any other a network. Whatever a file holds and this program does not check is a failure.
+// regenerated from their names (tests/support/golden.h). A file with `draws` records data transforms; any other belongs
+// to a model family (tests/tools/segrt_golden/families.h). Whatever a file holds and this program does not check is a
+// failure.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -11,8 +12,6 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "tests/tools/segrt_golden/families.h"
-#include "tests/tools/segrt_golden/network.h"
-#include "tests/tools/segrt_golden/test_procedure.h"
 #include "tests/tools/segrt_golden/transforms.h"
 
 namespace {
@@ -27,10 +26,8 @@ const golden::Family& required_family(golden::GoldenFile& file) {
 void compare(golden::GoldenFile& file, Device& device, golden::Report& report) {
   if (file.has("draws"))
     golden::run_transforms(file, device, report);
-  else if (file.has("images"))
-    golden::run_test_procedure(file, required_family(file), device, report);
   else
-    golden::run_network(file, required_family(file), device, report);
+    required_family(file).run(file, device, report);
   for (const std::string& key : file.unused_metadata()) report.fail("metadata " + key, "not known to this program");
   for (const std::string& name : file.unused_tensors()) report.fail(name, "a tensor that this program does not check");
 }

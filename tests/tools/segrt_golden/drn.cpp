@@ -1,11 +1,11 @@
-#include "tests/tools/segrt_golden/drn.h"
-
 #include <fmt/format.h>
 
 #include <set>
 
 #include "core/error.h"
 #include "tests/tools/segrt_golden/families.h"
+#include "tests/tools/segrt_golden/network.h"
+#include "tests/tools/segrt_golden/test_procedure.h"
 
 namespace segrt::golden {
 namespace {
@@ -33,8 +33,39 @@ std::string model_table(GoldenFile& file) {
   return toml;
 }
 
+// "base.9.0.bn2.weight" -> 7 in family C; 0 where the name has no layer.
+int layer_of(const std::string& model, const std::string& path) {
+  const bool numbered = path.starts_with("base.");
+  if (!numbered && !path.starts_with("layer")) return 0;
+  const int number = std::stoi(path.substr(5));
+  if (!numbered) return number;
+  return number - (model.starts_with("drn_d") ? 0 : model.starts_with("drn_c") ? 2 : 3);
+}
+
+// The damped parameters of a DRN: the last norm scale of each residual branch, that is bn3.weight of bottlenecks and
+// bn2.weight of basic blocks with a shortcut (layers 7 and 8 of family C have none). Undamped, deep random networks
+// magnify rounding too much to compare two runs.
+std::map<std::string, float> damping(models::Model& model) {
+  constexpr float kFactor = 0.125f;
+  std::map<std::string, float> factors;
+  std::set<std::string> bottlenecks;  // their paths with the dot at the end
+  model.visit_parameters([&](const std::string& path, nn::Parameter&) {
+    if (path.ends_with("bn3.weight")) {
+      factors[path] = kFactor;
+      bottlenecks.insert(path.substr(0, path.size() - std::string("bn3.weight").size()));
+    }
+  });
+  model.visit_parameters([&](const std::string& path, nn::Parameter&) {
+    if (!path.ends_with("bn2.weight")) return;
+    if (bottlenecks.contains(path.substr(0, path.size() - std::string("bn2.weight").size()))) return;
+    if (model.name().starts_with("drn_c") && layer_of(model.name(), path) > 6) return;
+    factors[path] = kFactor;
+  });
+  return factors;
+}
+
 std::map<std::string, float> fill_factors(GoldenFile& file, models::Model& model) {
-  if (!file.has("fill_scale")) return drn_damping(model);
+  if (!file.has("fill_scale")) return damping(model);
   Fields scale = file.fields("fill_scale");
   std::set<std::string> known;
   model.visit_parameters([&](const std::string& path, nn::Parameter&) { known.insert(path); });
@@ -74,35 +105,16 @@ TrainingPlan training_plan(Fields& recipe) {
   return plan;
 }
 
-// "base.9.0.bn2.weight" -> 7 in family C; 0 where the name has no layer.
-int layer_of(const std::string& model, const std::string& path) {
-  const bool numbered = path.starts_with("base.");
-  if (!numbered && !path.starts_with("layer")) return 0;
-  const int number = std::stoi(path.substr(5));
-  if (!numbered) return number;
-  return number - (model.starts_with("drn_d") ? 0 : model.starts_with("drn_c") ? 2 : 3);
+constexpr NetworkRules kRules{model_table, fill_factors, training_plan};
+
+void run(GoldenFile& file, Device& device, Report& report) {
+  if (file.has("images"))
+    run_test_procedure(file, kRules, device, report);
+  else
+    run_network(file, kRules, device, report);
 }
 }  // namespace
 
-std::map<std::string, float> drn_damping(models::Model& model) {
-  constexpr float kFactor = 0.125f;
-  std::map<std::string, float> factors;
-  std::set<std::string> bottlenecks;  // their paths with the dot at the end
-  model.visit_parameters([&](const std::string& path, nn::Parameter&) {
-    if (path.ends_with("bn3.weight")) {
-      factors[path] = kFactor;
-      bottlenecks.insert(path.substr(0, path.size() - std::string("bn3.weight").size()));
-    }
-  });
-  model.visit_parameters([&](const std::string& path, nn::Parameter&) {
-    if (!path.ends_with("bn2.weight")) return;
-    if (bottlenecks.contains(path.substr(0, path.size() - std::string("bn2.weight").size()))) return;
-    if (model.name().starts_with("drn_c") && layer_of(model.name(), path) > 6) return;
-    factors[path] = kFactor;
-  });
-  return factors;
-}
-
-const Family kDrn{"drn", owns, model_table, fill_factors, training_plan};
+const Family kDrn{"drn", owns, run};
 
 }  // namespace segrt::golden

@@ -20,10 +20,8 @@ struct TrainingPlan {
   std::vector<int64_t> schedule_steps;  // for each update, the step at which the schedule is asked for its rate
 };
 
-struct Family {
-  const char* name;
-  // Whether a network or test procedure of this file belongs to the family.
-  bool (*owns)(GoldenFile& file);
+// How the networks of a family are built, filled and trained; what is shared asks for no more.
+struct NetworkRules {
   // The table [model] of a configuration, as TOML, for the file's network.
   std::string (*model_table)(GoldenFile& file);
   // The factor of fill() for each parameter of `model` by its name; names that are absent have factor 1.
@@ -31,8 +29,16 @@ struct Family {
   TrainingPlan (*training_plan)(Fields& recipe);
 };
 
+struct Family {
+  const char* name;
+  // Whether a network or test procedure of this file belongs to the family.
+  bool (*owns)(GoldenFile& file);
+  // Compares all that the file holds.
+  void (*run)(GoldenFile& file, Device& device, Report& report);
+};
+
 const Family* family_of(GoldenFile& file);  // null where no family of this program owns it
 
-extern const Family kDrn;
+extern const Family kDrn;  // drn.cpp
 
 }  // namespace segrt::golden

@@ -63,13 +63,13 @@ std::vector<std::string> described_state(models::Model& model) {
 }
 }  // namespace
 
-std::unique_ptr<models::Model> build_model(GoldenFile& file, const Family& family, Device& device,
+std::unique_ptr<models::Model> build_model(GoldenFile& file, const NetworkRules& rules, Device& device,
                                            std::span<const std::string> overrides) {
-  const Config config = Config::parse(family.model_table(file), file.path(), overrides);
+  const Config config = Config::parse(rules.model_table(file), file.path(), overrides);
   nn::Init init(device, 0);
   std::unique_ptr<models::Model> model = models::build(config.table("model"), init);
   config.check_unused();
-  fill_model(file, *model, family.fill_factors(file, *model));
+  fill_model(file, *model, rules.fill_factors(file, *model));
   return model;
 }
 

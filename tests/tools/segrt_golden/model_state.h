@@ -14,7 +14,7 @@ namespace segrt::golden {
 // The network of the file with regenerated weights: fill(name) times the family's factor, the file's state.<name> where
 // there is one, and for parameters that are not trained what the model starts with. `overrides` are settings in front
 // of the file's own ("model.pool_size=10").
-std::unique_ptr<models::Model> build_model(GoldenFile& file, const Family& family, Device& device,
+std::unique_ptr<models::Model> build_model(GoldenFile& file, const NetworkRules& rules, Device& device,
                                            std::span<const std::string> overrides = {});
 
 // Names and shapes of the state, number of parameters, and which parameters are trained, against what the file records.

@@ -1,51 +1,13 @@
 #include "tests/tools/segrt_golden/network.h"
 
-#include <fmt/format.h>
-
 #include "core/error.h"
-#include "nn/state.h"
-#include "tests/support/golden.h"
 #include "tests/support/tensors.h"
+#include "tests/tools/segrt_golden/maps.h"
 #include "tests/tools/segrt_golden/model_state.h"
 #include "tests/tools/segrt_golden/training.h"
 
 namespace segrt::golden {
 namespace {
-
-struct StoredMap {
-  std::vector<int64_t> shape;
-  int64_t stride = 1;
-};
-StoredMap stored_map(Fields fields) {
-  StoredMap map{fields.get<std::vector<int64_t>>("shape"), fields.get<int64_t>("flat_stride", 1)};
-  if (map.stride < 1) throw FileError("flat_stride: expected a count, got " + std::to_string(map.stride));
-  fields.skip("what");
-  fields.check_used();
-  return map;
-}
-
-// An activation in upstream's layout: [N,C,H,W].
-Tensor nchw(const Tensor& nhwc_map, Device& host) { return nn::to_upstream_layout(nhwc_map.to(host)); }
-
-// [N,C,1,1] is also [N,C], and a classifier's [N,C,h,w] is also [N,C*h*w].
-bool is_shape(const Shape& got, const std::vector<int64_t>& expected) {
-  if (std::equal(got.dims().begin(), got.dims().end(), expected.begin(), expected.end())) return true;
-  return expected.size() == 2 && got.rank() == 4 && got[0] == expected[0] && got.numel() == expected[0] * expected[1];
-}
-
-// Elements 0, k, 2k, ... of the map.
-std::vector<double> subsample(const Tensor& map, int64_t stride) {
-  const std::vector<double> all = test::to_doubles(map);
-  std::vector<double> some;
-  for (size_t i = 0; i < all.size(); i += static_cast<size_t>(stride)) some.push_back(all[i]);
-  return some;
-}
-
-bool has_shape(const std::string& name, const Tensor& map, const std::vector<int64_t>& expected, Report& report) {
-  if (is_shape(map.shape(), expected)) return true;
-  report.fail(name, fmt::format("shape {}, expected {}", to_string(map.shape()), to_string(expected)));
-  return false;
-}
 
 struct Forward {
   models::Head head;
@@ -104,15 +66,10 @@ void check_features(GoldenFile& file, const Forward& result, Report& report) {
 }
 }  // namespace
 
-Tensor golden_input(const std::string& name, const std::vector<int64_t>& shape, Device& device) {
-  if (shape.size() != 4) throw FileError("input " + name + ": expected the shape [n,c,h,w], got " + to_string(shape));
-  return nhwc(image(name, shape[0], shape[2], shape[3], shape[1]), shape[0], shape[2], shape[3], shape[1], device);
-}
-
-void run_network(GoldenFile& file, const Family& family, Device& device, Report& report) {
+void run_network(GoldenFile& file, const NetworkRules& rules, Device& device, Report& report) {
   for (const char* words : {"torch", "upstream", "note", "mode", "float64_check"}) file.skip(words);
   {
-    const std::unique_ptr<models::Model> model = build_model(file, family, device);
+    const std::unique_ptr<models::Model> model = build_model(file, rules, device);
     check_structure(file, *model, report);
     Fields input = file.fields("input");
     const Tensor x = golden_input(input.get<std::string>("image"), input.get<std::vector<int64_t>>("shape"), device);
@@ -123,7 +80,7 @@ void run_network(GoldenFile& file, const Family& family, Device& device, Report&
     check_logits(file, *model, result, report);
   }
   if (file.has("train_recipe"))
-    run_training(file, family, device, report);
+    run_training(file, rules, device, report);
   else
     file.skip("ignore_index");  // of the training part
 }

@@ -164,9 +164,9 @@ void check_scores(GoldenFile& file, const StoredPictures& pictures, const std::v
 }
 }  // namespace
 
-void run_test_procedure(GoldenFile& file, const Family& family, Device& device, Report& report) {
+void run_test_procedure(GoldenFile& file, const NetworkRules& rules, Device& device, Report& report) {
   for (const char* words : {"torch", "pillow", "numpy", "upstream", "note", "calibration_input"}) file.skip(words);
-  const std::unique_ptr<models::Model> model = build_model(file, family, device);
+  const std::unique_ptr<models::Model> model = build_model(file, rules, device);
   check_structure(file, *model, report);
   const int classes = model->classes();
   const Normalisation normalisation = golden::normalisation(file);

@@ -8,8 +8,8 @@
 #include "core/error.h"
 #include "tests/support/golden.h"
 #include "tests/support/tensors.h"
+#include "tests/tools/segrt_golden/maps.h"
 #include "tests/tools/segrt_golden/model_state.h"
-#include "tests/tools/segrt_golden/network.h"
 
 namespace segrt::golden {
 namespace {
@@ -115,7 +115,7 @@ void take_gradients(models::Model& model, Norms& norms) {
     if (!p.trained) return;
     const Tensor& gradient = p.var.grad();
     if (!gradient.defined()) norms.without_gradient.push_back(path);
-    norms.gradient.push_back(gradient.defined() ? norm(test::to_doubles(gradient)) : 0.0);
+    norms.gradient.push_back(gradient.defined() ? norm(test::to_doubles(gradient)) : 0.0);  // recorded as zero
   });
 }
 
@@ -173,7 +173,7 @@ void check_losses(GoldenFile& file, const Run& run, const Tolerances& t, Report&
 }
 }  // namespace
 
-void run_training(GoldenFile& file, const Family& family, Device& device, Report& report) {
+void run_training(GoldenFile& file, const NetworkRules& rules, Device& device, Report& report) {
   file.skip("train");  // the procedure above in words
   Fields input = file.fields("train_input");
   std::vector<std::string> overrides;
@@ -181,9 +181,9 @@ void run_training(GoldenFile& file, const Family& family, Device& device, Report
     overrides.push_back("model.pool_size=" + pool.dump());
   else if (pool != "as built")
     throw FileError(file.path() + ": train_input: pool_size: expected a number or \"as built\", got " + pool.dump());
-  const std::unique_ptr<models::Model> model = build_model(file, family, device, overrides);
+  const std::unique_ptr<models::Model> model = build_model(file, rules, device, overrides);
   Fields recipe = file.fields("train_recipe");
-  const TrainingPlan plan = family.training_plan(recipe);
+  const TrainingPlan plan = rules.training_plan(recipe);
 
   const Run run = train(*model, Batch(file, *model, device), plan, file.host());
   const size_t updates = plan.schedule_steps.size();

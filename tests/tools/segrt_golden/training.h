@@ -7,6 +7,6 @@ namespace segrt::golden {
 
 // In training mode from the filled weights: losses before each update and after the last, gradient norms at the first,
 // running statistics after the first forward pass, and how far each parameter has gone after the last.
-void run_training(GoldenFile& file, const Family& family, Device& device, Report& report);
+void run_training(GoldenFile& file, const NetworkRules& rules, Device& device, Report& report);
 
 }  // namespace segrt::golden
