@@ -1,0 +1,333 @@
+#include "models/dynamic_routing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "autograd/elementwise.h"
+#include "autograd/route.h"
+#include "core/error.h"
+#include "core/random.h"
+
+namespace segrt::models {
+namespace {
+using autograd::GatedTerm;
+using kernels::CellFlag;
+using nn::Act;
+
+struct Variant {
+  const char* name;
+  int layers;
+  bool gated, small_gate;
+  double budget_weight, budget_mu, drop_path;
+};
+constexpr Variant kVariants[] = {
+    {"dynamic_a", 16, true, true, 0.8, 0.1, 0},
+    {"dynamic_b", 16, true, true, 0.5, 0.1, 0},
+    {"dynamic_c", 16, true, true, 0.5, 0.2, 0},
+    {"dynamic_raw_l16", 16, true, false, 0, 0, 0},
+    {"dynamic_raw_l16_long", 16, true, false, 0, 0, 0.3},
+    {"dynamic_raw_l33", 33, true, false, 0, 0, 0},
+    {"dynamic_fix_l16", 16, false, false, 0, 0, 0},
+    {"dynamic_fix_l33", 33, false, false, 0, 0, 0},
+};
+constexpr double kBudgetStart = 0.4, kBudgetRamp = 0.02;  // shares of the training
+
+nn::Conv2d::Options convolution(int in, int out, int kernel, int stride, int padding, int groups = 1) {
+  return {.in = in, .out = out, .kernel = kernel, .stride = stride, .padding = padding, .groups = groups,
+          .weight_init = nn::Conv2d::WeightInit::fan_in};
+}
+
+std::array<int, 2> size_of(const Config& options, const std::string& key, std::vector<int64_t> fallback) {
+  const std::vector<int64_t> size = options.integers(key, {.fallback = fallback, .min = 32, .max = 1 << 16, .count = 2});
+  return {static_cast<int>(size[0]), static_cast<int>(size[1])};
+}
+}  // namespace
+
+DynamicRouting::DynamicRouting(const std::string& name, int classes, const Options& options, nn::Init& init)
+    : Model(name, Task::segmentation, classes), options_(options) {
+  const Lattice& lattice = options_.lattice;
+  const int w = lattice.width;
+  nn::Module& backbone = child<nn::Sequence>("backbone");
+  nn::Module& stem = backbone.child<nn::Sequence>("stem");
+  stem1_ = ConvUnit::make(stem, "stem_1", convolution(3, w, 3, 2, 0), init);
+  nn::Module& second = stem.child<nn::Sequence>("stem_2");
+  stem2_depthwise_ = &second.child<nn::Conv2d>("0", convolution(w, w, 3, 1, 1, w), init);
+  stem2_ = ConvUnit::make(second, "1", convolution(w, w, 1, 1, 0), init);
+  nn::Module& third = stem.child<nn::Sequence>("stem_3");
+  stem3_depthwise_ = &third.child<nn::Conv2d>("0", convolution(w, w, 3, 2, 1, w), init);
+  stem3_ = ConvUnit::make(third, "1", convolution(w, w, 1, 1, 0), init);
+
+  const auto cell_options = [&](int layer, int row) {
+    return Cell::Options{.channels = lattice.channels(row),
+                         .up = lattice.goes_up(layer, row),
+                         .down = lattice.goes_down(layer, row),
+                         .gated = lattice.gated,
+                         .small_gate = lattice.small_gate};
+  };
+  cells_.push_back(nullptr);  // the initial cell comes first in running, last in the state
+  nn::Module& layers = backbone.child<nn::Sequence>("all_cell_list");
+  for (int layer = 1; layer <= lattice.layers; ++layer) {
+    nn::Module& list = layers.child<nn::Sequence>(std::to_string(layer - 1));
+    for (int row = 0; row < lattice.rows(layer); ++row)
+      cells_.push_back(&list.child<Cell>(std::to_string(row), cell_options(layer, row), init));
+  }
+  cells_.front() = &backbone.child<Cell>("init_layer", cell_options(0, 0), init);
+
+  nn::Module& head = child<nn::Sequence>("sem_seg_head");
+  nn::Module& decoder = head.child<nn::Sequence>("layer_decoder_list");
+  for (int row = 0; row < Lattice::kRows; ++row)
+    decoder_.push_back(ConvUnit::make(
+        decoder, std::to_string(row),
+        convolution(lattice.channels(row), lattice.channels(std::max(row - 1, 0)), 1, 1, 0), init));
+  nn::Conv2d::Options predictor = convolution(w, classes, 3, 1, 1);
+  predictor.bias = true;
+  predictor_ = &head.child<nn::Conv2d>("predictor", predictor, init);
+}
+
+std::optional<Preprocessing> DynamicRouting::preprocessing() const {
+  return Preprocessing{.bgr = true, .mean = {103.530, 116.280, 123.675}, .std = {1, 1, 1}};
+}
+
+// [N,H,W,3] -> [N,H/4,W/4,width]. The first convolution has no padding; the last one's makes up for it.
+Var DynamicRouting::stem(const Var& image) const {
+  Var x = stem1_.forward(image);  // [N,H/2-1,W/2-1,width]
+  tapped("stem_1", x);
+  x = stem2_.forward(stem2_depthwise_->forward(x));
+  tapped("stem_2", x);
+  x = stem3_.forward(stem3_depthwise_->forward(x));
+  tapped("stem_3", x);
+  return x;
+}
+
+Cell::Input DynamicRouting::input_of(int layer, int row, const Var& stem) {
+  const Lattice& l = options_.lattice;
+  Cell::Input in{.shape = {stem.dim(0), stem.dim(1) >> row, stem.dim(2) >> row, l.channels(row)},
+                 .dtype = stem.dtype()};
+  const bool skips = l.gated && !training();
+  if (layer == 0) {
+    in.terms = {{.x = stem}};
+    if (skips) {
+      const std::vector<int32_t> set(kernels::kCellFlags, 1);
+      in.senders = {{Tensor::from<int32_t>({kernels::kCellFlags}, set, stem.device()), CellFlag::fed}};
+    }
+    return in;
+  }
+  const auto receive = [&](int from_row, PathKind path) {
+    cell(layer - 1, from_row).append_terms(state(layer - 1, from_row), path, in.terms);
+    // A skipped cell keeps its input as it is, but what it would send up or down is no tensor at all.
+    if (skips)
+      in.senders.push_back({state(layer - 1, from_row).flags,
+                            path == PathKind::keep ? CellFlag::fed : CellFlag::executed});
+  };
+  const int senders = l.rows(layer - 1);
+  if (row > 0) receive(row - 1, PathKind::down);
+  if (row < senders) receive(row, PathKind::keep);
+  if (row + 1 < senders) receive(row + 1, PathKind::up);
+  return in;
+}
+
+void DynamicRouting::run_lattice(const Var& stem) {
+  const Lattice& l = options_.lattice;
+  states_.assign(static_cast<size_t>(l.cells()), CellState());
+  for (int layer = 0; layer <= l.layers; ++layer) {
+    for (int row = 0; row < l.rows(layer); ++row) {
+      Cell::Input in = input_of(layer, row, stem);
+      if (training() && layer > 0) in.drop = drop_factor(layer, l.index(layer, row) - 1, stem.dim(0));
+      state(layer, row) = cell(layer, row).forward(in);
+      if (tap) tap_outputs(layer, row);
+    }
+    if (layer > 0 && !stem.needs_grad())  // what the next layers do not read may go
+      for (int row = 0; row < l.rows(layer - 1); ++row) {
+        CellState& s = state(layer - 1, row);
+        s.input = s.body = s.up = s.down = Var();
+      }
+  }
+}
+
+// Stochastic depth of a cell's separable convolution: 0 or 1 / keep by sample, where keep falls with depth and with the
+// progress of the training. Undefined where nothing is ever dropped.
+Tensor DynamicRouting::drop_factor(int layer, int cell, int64_t batch) const {
+  const double keep = 1 - step_rate() * options_.drop_path * layer / options_.lattice.layers;
+  if (options_.drop_path == 0 || step_rate() == 0) return {};
+  std::vector<double> uniforms;
+  if (drop_uniforms) {
+    uniforms = drop_uniforms(cell, batch);
+  } else {
+    Rng rng(static_cast<uint64_t>(step_), static_cast<uint64_t>(cell));
+    for (int64_t n = 0; n < batch; ++n) uniforms.push_back(rng.uniform());
+  }
+  std::vector<float> factors;
+  for (const double u : uniforms) factors.push_back(u < keep ? static_cast<float>(1 / keep) : 0.0f);
+  return Tensor::from<float>({batch, 1}, factors, predictor_->weight().device());
+}
+
+// p = up2(f3(x3)); p = up2(f2(p + x2)); p = up2(f1(p + x1)); f0(p + x0), where x_i is what the last layer keeps.
+Var DynamicRouting::decode(const Var& stem) {
+  const Lattice& l = options_.lattice;
+  Var p;
+  for (int row = Lattice::kRows - 1; row >= 0; --row) {
+    std::vector<GatedTerm> terms;
+    if (p.defined()) terms.push_back({.x = p, .upsample2 = true});
+    cell(l.layers, row).append_terms(state(l.layers, row), PathKind::keep, terms);
+    const Shape shape{stem.dim(0), stem.dim(1) >> row, stem.dim(2) >> row, l.channels(row)};
+    p = decoder_[static_cast<size_t>(row)].forward(sum_terms(terms, shape, stem.dtype(), stem.device()));
+    tapped("decoder" + std::to_string(row), p);
+  }
+  return predictor_->forward(p);
+}
+
+std::vector<Head> DynamicRouting::forward(const Var& image) {
+  if (image.dim(1) % 32 != 0 || image.dim(2) % 32 != 0)
+    throw ArgumentError(name() + ": image: expected sides that are multiples of 32, got " + to_string(image.shape()));
+  const Var x = stem(image);  // [N,H/4,W/4,width]
+  run_lattice(x);
+  const Var scores = decode(x);  // [N,H/4,W/4,classes]
+  tapped("pred", scores);
+  return {{.scores = scores,
+           .up = {.rule = nn::Upsampling::Rule::bilinear_half_pixel,
+                  .height = static_cast<int>(image.dim(1)),
+                  .width = static_cast<int>(image.dim(2)),
+                  .kernel = {}}}};
+}
+
+// The outputs as upstream sends them: gated, of the sender's resolution times the path's.
+void DynamicRouting::tap_outputs(int layer, int row) {
+  const Cell& c = cell(layer, row);
+  const CellState& s = state(layer, row);
+  const Device& device = predictor_->weight().device();
+  const std::string prefix = "L" + (layer == 0 ? "init" : std::to_string(layer - 1)) + ".C" + std::to_string(row) + ".";
+  const auto is_set = [&](CellFlag flag) {
+    return !s.flags.defined() || device.is_meta() || s.flags.to_vector<int32_t>()[static_cast<size_t>(flag)] != 0;
+  };
+  const Shape in = states_.front().input.shape();  // of the stem
+  const auto send = [&](PathKind path, const char* name, int to_row) {
+    if (!is_set(path == PathKind::keep ? CellFlag::fed : CellFlag::executed)) return;  // a constant zero
+    std::vector<GatedTerm> terms;
+    c.append_terms(s, path, terms);
+    const int64_t shift = to_row;
+    const Shape shape{in[0], in[1] >> shift, in[2] >> shift, options_.lattice.channels(to_row)};
+    tapped(prefix + name, sum_terms(terms, shape, predictor_->weight().dtype(), predictor_->weight().device()));
+  };
+  send(PathKind::keep, "keep", row);
+  if (c.options().up) send(PathKind::up, "up", row - 1);
+  if (c.options().down) send(PathKind::down, "down", row + 1);
+}
+
+void DynamicRouting::begin_step(int64_t step, int64_t total_steps) {
+  step_ = step;
+  total_steps_ = total_steps;
+}
+
+Var DynamicRouting::expected_mflops() const {
+  const Lattice& l = options_.lattice;
+  if (!l.gated) throw ArgumentError(name() + ": a network without gates has no expected FLOPs");
+  std::vector<Var> gates;
+  for (const CellState& s : states_) gates.push_back(s.gates);
+  const Var all = autograd::concat_channels(gates);  // [N,T]
+  const auto [height, width] = options_.flops_size;
+  return autograd::expected_cost(all, cost_table(l, counted_costs(l, height, width), all.dtype(), all.device()));
+}
+
+// weight * ramp * (mean E / total - mu)^2, from 40 % of the training on; the ramp takes 2 %.
+std::vector<AuxiliaryLoss> DynamicRouting::auxiliary_losses() {
+  const double t = step_rate();
+  if (!options_.lattice.gated || options_.budget_weight == 0 || t < kBudgetStart) return {};
+  const Var share = autograd::scale(autograd::mean(expected_mflops()), 1 / options_.budget_total, -options_.budget_mu);
+  const double ramp = std::min(1.0, (t - kBudgetStart) / kBudgetRamp);
+  return {{"budget", autograd::scale(autograd::mul(share, share), options_.budget_weight * ramp)}};
+}
+
+Routing DynamicRouting::routing() const {
+  const Lattice& l = options_.lattice;
+  Routing routing{.lattice = l, .cells = {}, .samples = {}};
+  constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
+  for (int layer = 0; layer <= l.layers; ++layer)
+    for (int row = 0; row < l.rows(layer); ++row) {
+      const CellState& s = states_[static_cast<size_t>(l.index(layer, row))];
+      Routing::CellRoute route{.layer = layer, .row = row};
+      if (!s.gates.defined()) {
+        routing.cells.push_back(route);
+        continue;
+      }
+      if (s.flags.defined()) {
+        const std::vector<int32_t> flags = s.flags.to_vector<int32_t>();
+        if (flags[static_cast<size_t>(CellFlag::fed)] == 0)
+          route.status = Routing::Status::unfed;
+        else if (flags[static_cast<size_t>(CellFlag::executed)] == 0)
+          route.status = Routing::Status::skipped;
+      }
+      const bool evaluated = route.status != Routing::Status::unfed;
+      const auto slots = static_cast<size_t>(l.slots(layer, row));
+      const std::vector<float> g = s.gates.value().to_vector<float>();
+      const std::vector<float> z = evaluated ? s.logits.to_vector<float>() : std::vector<float>(g.size(), kNone);
+      const size_t batch = g.size() / slots;
+      routing.samples.resize(batch);
+      for (size_t n = 0; n < batch; ++n) {
+        std::array<float, 3> logits{kNone, kNone, kNone}, gates = logits, in_order{};
+        for (size_t k = 0; k < slots; ++k) {
+          const size_t path = k == 1 && !l.goes_up(layer, row) ? 2 : k;  // slot 1 is down where there is no up
+          in_order[k] = g[n * slots + k];
+          if (!evaluated) continue;
+          logits[path] = z[n * slots + k];
+          gates[path] = g[n * slots + k];
+        }
+        route.logits.push_back(logits);
+        route.gates.push_back(gates);
+        routing.samples[n].push_back(in_order);
+      }
+      routing.cells.push_back(std::move(route));
+    }
+  return routing;
+}
+
+double DynamicRouting::real_mflops(const SampleGates& gates) const {
+  const Lattice& l = options_.lattice;
+  const auto [height, width] = options_.flops_size_eval;
+  double sum = stem_cost(l, height, width) + head_cost(l, height, width, classes());
+  for (const double cost : real_by_cell(l, counted_costs(l, height, width), gates)) sum += cost;
+  return sum;
+}
+
+std::vector<std::pair<std::string, double>> DynamicRouting::evaluation_metrics() {
+  if (!options_.lattice.gated) return {};
+  const Routing r = routing();
+  const auto [height, width] = options_.flops_size_eval;
+  const std::vector<CellCost> counted = counted_costs(options_.lattice, height, width);
+  double real = 0, expected = 0;
+  for (const SampleGates& gates : r.samples) {
+    real += real_mflops(gates);
+    for (const double cost : expected_by_cell(options_.lattice, counted, gates)) expected += cost;
+  }
+  const double scale = 1e-3 / static_cast<double>(r.samples.size());
+  return {{"real_gflops", real * scale}, {"expected_gflops", expected * scale}};
+}
+
+std::vector<std::string> dynamic_routing_names() {
+  std::vector<std::string> names;
+  for (const Variant& v : kVariants) names.emplace_back(v.name);
+  return names;
+}
+
+std::unique_ptr<Model> build_dynamic_routing(const std::string& name, Task task, int classes, const Config& options,
+                                             nn::Init& init) {
+  const Variant& v = *std::find_if(std::begin(kVariants), std::end(kVariants),
+                                   [&](const Variant& variant) { return variant.name == name; });
+  if (task == Task::classification)
+    throw options.error("task", "\"segmentation\" for " + name, "\"classification\"");
+  DynamicRouting::Options o;
+  o.lattice.layers = options.integer32("layers", {.fallback = v.layers, .min = 3, .max = 200});
+  o.lattice.width = options.integer32("width", {.fallback = 64, .min = 2, .max = 1024});
+  o.lattice.gated = options.boolean("gated", {.fallback = v.gated});
+  o.lattice.small_gate = options.boolean("small_gate", {.fallback = v.small_gate});
+  o.budget_weight = options.number("budget_weight", {.fallback = v.budget_weight, .min = 0});
+  o.budget_mu = options.number("budget_mu", {.fallback = v.budget_mu, .min = 0});
+  o.budget_total = options.number("budget_total", {.fallback = 26300, .above = 0});
+  o.drop_path = options.number("drop_path", {.fallback = v.drop_path, .min = 0, .below = 1});
+  o.flops_size = size_of(options, "flops_size", {768, 768});
+  o.flops_size_eval = size_of(options, "flops_size_eval", {1024, 2048});
+  if (o.lattice.width % 2 != 0) throw options.error("width", "an even number", std::to_string(o.lattice.width));
+  return std::make_unique<DynamicRouting>(name, classes, o, init);
+}
+
+}  // namespace segrt::models

@@ -1,0 +1,131 @@
+#include "models/dynamic_routing_cell.h"
+
+#include <utility>
+
+#include "autograd/elementwise.h"
+#include "autograd/pool.h"
+#include "core/error.h"
+
+namespace segrt::models {
+namespace {
+using autograd::GatedTerm;
+using kernels::CellFlag;
+using nn::Act;
+
+nn::Conv2d::Options pointwise(int in, int out, int stride = 1) {
+  return {.in = in, .out = out, .kernel = 1, .stride = stride, .weight_init = nn::Conv2d::WeightInit::fan_in};
+}
+nn::Conv2d::Options depthwise(int channels) {
+  return {.in = channels, .out = channels, .kernel = 3, .padding = 1, .groups = channels,
+          .weight_init = nn::Conv2d::WeightInit::fan_in};
+}
+
+const int32_t* flag(const Tensor& flags, CellFlag which) {
+  return flags.data<int32_t>() + static_cast<int>(which);
+}
+CellFlag path_flag(int slot) { return static_cast<CellFlag>(static_cast<int>(CellFlag::path0) + slot); }
+}  // namespace
+
+ConvUnit ConvUnit::make(nn::Module& parent, const std::string& name, nn::Conv2d::Options options, nn::Init& init,
+                        Act act) {
+  ConvUnit unit{.act = act};
+  unit.conv = &parent.child<nn::Conv2d>(name, options, init);
+  unit.norm = &unit.conv->child<nn::BatchNorm>("norm", {.channels = options.out}, init);
+  return unit;
+}
+
+Cell::Cell(const Options& o, nn::Init& init) : options_(o) {
+  const int c = o.channels;
+  if (!o.gated) constant_gates_ = buffer("gate_weights_beta", init.constant({1, slots(), 1, 1}, 1));
+  nn::Module& op = child<nn::Sequence>("cell_ops").child<nn::Sequence>("_ops").child<nn::Sequence>("0").child<nn::Sequence>("op");
+  depthwise1_ = &op.child<nn::Conv2d>("0", depthwise(c), init);
+  pointwise1_ = ConvUnit::make(op, "1", pointwise(c, c), init);
+  depthwise2_ = &op.child<nn::Conv2d>("2", depthwise(c), init);
+  pointwise2_ = ConvUnit::make(op, "3", pointwise(c, c), init, Act::none);
+  if (o.up) up_ = ConvUnit::make(child<nn::Sequence>("res_up"), "1", pointwise(c, c / 2), init);
+  if (o.down) down_ = ConvUnit::make(child<nn::Sequence>("res_down"), "1", pointwise(c, 2 * c, 2), init);
+  if (!o.gated) return;
+  nn::Module& gate = child<nn::Sequence>("gate_conv_beta");
+  gate_ = ConvUnit::make(gate, "0", pointwise(c, c / 2), init);
+  nn::Conv2d::Options out = pointwise(c / 2, slots());
+  out.bias = true;
+  gate_out_ = &gate.child<nn::Conv2d>("2", out, init);
+  Tensor bias = gate_out_->bias().value();
+  if (!bias.device().is_meta()) bias.copy_from(init.constant({slots()}, 1.5));  // open at the start
+}
+
+// g = relu(tanh(W mean(relu(bn(conv(x')))) + b)), [N,S]; x' is x or its bilinear quarter.
+Var Cell::gates(const Var& x, Tensor& logits) const {
+  Var seen = x;
+  if (options_.small_gate) {
+    const int h = static_cast<int>(x.dim(1) / 4), w = static_cast<int>(x.dim(2) / 4);
+    if (h == 0 || w == 0)
+      throw ArgumentError("dynamic routing: small gates need maps of at least 4x4 in every row, so images of at least "
+                          "128x128; a cell got " + to_string(x.shape()));
+    seen = autograd::resize(x, h, w, {.scale_h = 0.25, .scale_w = 0.25});
+  }
+  return autograd::gate(gate_.forward(seen), gate_out_->weight(), gate_out_->bias(), &logits);
+}
+
+// relu(sepconv(x) + x)
+Var Cell::body(const Var& x, const Tensor& drop) const {
+  const Var y = depthwise2_->forward(pointwise1_.forward(depthwise1_->forward(x)));
+  if (!drop.defined()) return pointwise2_.forward_add_relu(y, x);
+  std::vector<GatedTerm> terms{{.x = pointwise2_.forward(y), .gate = drop}, {.x = x}};
+  return autograd::relu(autograd::gated_sum(terms, x.shape()));
+}
+
+void Cell::append_terms(const CellState& s, PathKind path, std::vector<GatedTerm>& terms) const {
+  const auto add = [&](const Var& x, int column, bool upsample) {
+    if (!x.defined()) return;
+    terms.push_back({.x = x, .gate = s.factors, .slot = column, .upsample2 = upsample});
+  };
+  if (path == PathKind::up) return add(s.up, 1 + slot(path), true);
+  if (path == PathKind::down) return add(s.down, 1 + slot(path), false);
+  if (options_.gated) add(s.input, 0, false);
+  add(s.body, 1, false);
+}
+
+CellState Cell::forward(const Input& in) const {
+  Device& device = depthwise1_->weight().device();
+  const int64_t batch = in.shape[0];
+  CellState s;
+  if (in.senders.empty()) {  // everything is computed
+    s.input = sum_terms(in.terms, in.shape, in.dtype, device);
+    if (options_.gated) {
+      s.gates = gates(s.input, s.logits);
+      s.factors = autograd::route_gates(s.gates);
+    }
+    s.body = body(s.input, in.drop);
+    if (options_.up) s.up = up_.forward(s.body);
+    if (options_.down) s.down = down_.forward(s.body);
+    return s;
+  }
+  s.flags = Tensor::empty({kernels::kCellFlags}, DType::i32, device);
+  kernels::route_senders(in.senders, s.flags);
+  Tensor g = Tensor::zeros({batch, slots()}, DType::f32, device);
+  device.run_if(flag(s.flags, CellFlag::fed), [&] {
+    s.input = sum_terms(in.terms, in.shape, in.dtype, device);
+    g.copy_from(gates(s.input, s.logits).value());
+  });
+  Tensor factors = Tensor::empty({batch, 1 + slots()}, DType::f32, device);
+  kernels::route_gates(g, &s.flags, factors);
+  s.gates = g;
+  s.factors = factors;
+  device.run_if(flag(s.flags, CellFlag::executed), [&] {
+    s.body = body(s.input, {});
+    if (options_.up)
+      device.run_if(flag(s.flags, path_flag(slot(PathKind::up))), [&] { s.up = up_.forward(s.body); });
+    if (options_.down)
+      device.run_if(flag(s.flags, path_flag(slot(PathKind::down))), [&] { s.down = down_.forward(s.body); });
+  });
+  return s;
+}
+
+Var sum_terms(const std::vector<GatedTerm>& terms, const Shape& shape, DType dtype, Device& device) {
+  if (terms.empty()) return Tensor::zeros(shape, dtype, device);
+  if (terms.size() == 1 && !terms[0].gate.defined() && !terms[0].upsample2) return terms[0].x;
+  return autograd::gated_sum(terms, shape);
+}
+
+}  // namespace segrt::models
