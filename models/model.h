@@ -1,10 +1,14 @@
 // What the trainer, the evaluator and the tools see of a network.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/config.h"
@@ -23,6 +27,19 @@ struct Head {
   double loss_weight = 1;
 };
 
+// How 8-bit RGB images become a network's input: (x / unit - mean[c]) / std[c] in float32, for channel c of the input.
+struct Preprocessing {
+  bool bgr = false;   // the input's channels, and those of mean and std, are B,G,R; else R,G,B
+  double unit = 255;  // 255: mean and std are in units of [0,1]; 1: in units of [0,255], and x is not divided
+  std::array<double, 3> mean{}, std{1, 1, 1};
+};
+
+// A loss of the network's own making, beside the heads': a penalty on what it computed in the forward pass.
+struct AuxiliaryLoss {
+  std::string name;  // in logs: "budget"
+  Var value;         // f32 [1], weighted: it is added to the loss as it is
+};
+
 class Model : public nn::Module {
  public:
   Model(std::string name, Task task, int classes) : name_(std::move(name)), task_(task), classes_(classes) {}
@@ -31,6 +48,20 @@ class Model : public nn::Module {
   virtual std::vector<Head> forward(const Var& image) = 0;
   // The sides of a training crop must be multiples of this.
   virtual int size_multiple() const { return 1; }
+  // In evaluation, an image is padded with zeros (after normalisation) at the bottom and right to multiples of this.
+  // The logits of the padding are cut off.
+  virtual int pad_multiple() const { return 1; }
+  // Where the network's input is not normalised by the dataset's mean and std over RGB in [0,1], how it is.
+  virtual std::optional<Preprocessing> preprocessing() const { return std::nullopt; }
+
+  // Called before every forward pass of training step `step` (from 0) of `total_steps`, for what is scheduled inside a
+  // network; (0, 0) before passes outside training, where step / total_steps stands for 0.
+  virtual void begin_step(int64_t /*step*/, int64_t /*total_steps*/) {}
+  // Of the last forward pass in training mode. One that does not apply yet is absent rather than zero.
+  virtual std::vector<AuxiliaryLoss> auxiliary_losses() { return {}; }
+  // What the last forward pass in evaluation mode has to report of its image, by name ("real_gflops").
+  virtual std::vector<std::pair<std::string, double>> evaluation_metrics() { return {}; }
+
   // The name of a tensor of this model in a checkpoint of another kind (a classifier's, say), for starting from its
   // weights; the empty string where it has none.
   virtual std::string pretrained_name(const std::string& name) const { return name; }

@@ -25,13 +25,17 @@ Tensor scaled_rows(const Tensor& w, const Tensor& factor, DType dtype) {
   kernels::cast(scaled, narrow);
   return narrow;
 }
+
+double initial_std(const Conv2d::Options& o) {
+  const int fan = o.weight_init == Conv2d::WeightInit::fan_out ? o.out : o.in / o.groups;
+  return std::sqrt(2.0 / (static_cast<double>(o.kernel) * o.kernel * fan));
+}
 }  // namespace
 
 Conv2d::Conv2d(const Options& o, Init& init)
     : options_(o),
       geometry_(kernels::ConvGeometry::square({o.stride, o.padding, o.dilation, o.groups})),
-      weight_(parameter("weight", init.normal({o.out, o.kernel, o.kernel, o.in / o.groups},
-                                              std::sqrt(2.0 / (static_cast<double>(o.kernel) * o.kernel * o.out))))),
+      weight_(parameter("weight", init.normal({o.out, o.kernel, o.kernel, o.in / o.groups}, initial_std(o)))),
       bias_(o.bias
                 ? parameter("bias", o.bias_init == BiasInit::zeros
                                         ? init.constant({o.out}, 0)

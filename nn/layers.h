@@ -12,15 +12,17 @@ namespace segrt::nn {
 
 enum class Act : uint8_t { none, relu };
 
-// weight [out,kernel,kernel,in/groups], bias [out]. Weight: normal, std sqrt(2 / (kernel^2 * out)) (He et al. 2015, fan
-// out) unless Options say otherwise; bias: zeros, or uniform in +-1/sqrt(fan in).
+// weight [out,kernel,kernel,in/groups], bias [out]. Weight: normal (He et al. 2015), std sqrt(2 / (kernel^2 * out))
+// (fan out) or sqrt(2 / (kernel^2 * in/groups)) (fan in); bias: zeros, or uniform in +-1/sqrt(fan in).
 class Conv2d final : public Module {
  public:
+  enum class WeightInit : uint8_t { fan_out, fan_in };
   enum class BiasInit : uint8_t { zeros, uniform };
   struct Options {
     int in, out, kernel = 3, stride = 1, padding = 0, dilation = 1, groups = 1;
     bool bias = false;
     BiasInit bias_init = BiasInit::zeros;
+    WeightInit weight_init = WeightInit::fan_out;
   };
   Conv2d(const Options& o, Init& init);
   Var forward(const Var& x) const;  // [N,H,W,in] -> [N,P,Q,out]
