@@ -14,6 +14,12 @@ Device::Device(DeviceKind kind, std::string name, std::string description)
     : kind_(kind), name_(std::move(name)), description_(std::move(description)) {}
 Device::~Device() = default;
 
+void Device::run_if(const int32_t* flag, const std::function<void()>& body) {
+  int32_t value = 1;
+  if (!is_meta()) copy_to_host(&value, flag, sizeof(value));
+  if (value != 0) body();
+}
+
 bool Device::cuda_available() {
 #if SEGRT_HAS_CUDA
   return cuda_device_present();

@@ -72,6 +72,10 @@ class Device {
   virtual void reset_peak() = 0;
   virtual void release_cached() = 0;  // gives cached free blocks back to the system
 
+  // Runs `body` if *flag, an i32 in this device's memory, is not zero. Here the host waits for the flag and branches; on
+  // a meta device the body always runs.
+  virtual void run_if(const int32_t* flag, const std::function<void()>& body);
+
   // An object of type T kept with this device, made on first use: primitive caches, library handles, workspaces.
   // T is constructible from Device& or by default. Not for use from several threads at once.
   template <typename T>

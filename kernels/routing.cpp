@@ -43,7 +43,8 @@ void route_senders(const std::vector<Sender>& senders, Tensor& flags) {
     require_flags("route_senders", s.flags);
     require_device("route_senders", "sender", s.flags, flags);
   }
-  on_device(flags, [&] { cuda::route_senders(senders, flags); }, [&] { cpu::route_senders(senders, flags); });
+  on_device(
+      flags, [&] { cuda::route_senders(senders, flags); }, [&] { cpu::route_senders(senders, flags); });
 }
 
 void route_gates(const Tensor& gates, Tensor* flags, Tensor& factors) {
@@ -58,7 +59,8 @@ void route_gates(const Tensor& gates, Tensor* flags, Tensor& factors) {
     require_flags("route_gates", *flags);
     require_device("route_gates", "flags", *flags, gates);
   }
-  on_device(gates, [&] { cuda::route_gates(gates, flags, factors); }, [&] { cpu::route_gates(gates, flags, factors); });
+  on_device(
+      gates, [&] { cuda::route_gates(gates, flags, factors); }, [&] { cpu::route_gates(gates, flags, factors); });
 }
 
 void route_gates_backward(const Tensor& dfactors, Tensor& dgates) {
@@ -77,7 +79,8 @@ void expected_cost(const Tensor& gates, const RoutingCosts& costs, Tensor& e) {
   require_shape("expected_cost", "e", e, Shape{gates.dim(0)});
   require_dtype("expected_cost", "e", e, {gates.dtype()});
   require_device("expected_cost", "e", e, gates);
-  on_device(gates, [&] { cuda::expected_cost(gates, costs, e); }, [&] { cpu::expected_cost(gates, costs, e); });
+  on_device(
+      gates, [&] { cuda::expected_cost(gates, costs, e); }, [&] { cpu::expected_cost(gates, costs, e); });
 }
 
 void expected_cost_backward(const Tensor& de, const Tensor& gates, const RoutingCosts& costs, Tensor& dgates) {

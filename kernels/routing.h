@@ -28,7 +28,8 @@ void route_senders(const std::vector<Sender>& senders, Tensor& flags);
 // gates [N,S] f32, S = 1..3; flags with fed set or not (undefined: training, where every cell runs). Writes
 // factors [N,1+S]: f[n,0] = 1 where the gates of n sum to less than kClosedBelow, else 0: the share of the cell's raw
 // input in what it keeps; f[n,1+s] = gates[n,s]. With flags: sets executed and the paths; a cell that is not fed has
-// only zero factors, one that is fed but not executed has f[n,0] = 1 and zeros. The sum over a batch is in order of n, s.
+// only zero factors, one that is fed but not executed has f[n,0] = 1 and zeros. The sum over a batch is in order of n,
+// s.
 void route_gates(const Tensor& gates, Tensor* flags, Tensor& factors);
 // dgates[n,s] = dfactors[n,1+s].
 void route_gates_backward(const Tensor& dfactors, Tensor& dgates);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "models/drn.h"
+#include "models/dynamic_routing.h"
 #include "models/model.h"
 
 namespace segrt::models {
@@ -14,6 +15,7 @@ struct Family {
 };
 constexpr Family kFamilies[] = {
     {drn_names, build_drn},
+    {dynamic_routing_names, build_dynamic_routing},
 };
 }  // namespace
 

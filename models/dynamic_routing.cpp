@@ -22,24 +22,26 @@ struct Variant {
   double budget_weight, budget_mu, drop_path;
 };
 constexpr Variant kVariants[] = {
-    {"dynamic_a", 16, true, true, 0.8, 0.1, 0},
-    {"dynamic_b", 16, true, true, 0.5, 0.1, 0},
-    {"dynamic_c", 16, true, true, 0.5, 0.2, 0},
-    {"dynamic_raw_l16", 16, true, false, 0, 0, 0},
-    {"dynamic_raw_l16_long", 16, true, false, 0, 0, 0.3},
-    {"dynamic_raw_l33", 33, true, false, 0, 0, 0},
-    {"dynamic_fix_l16", 16, false, false, 0, 0, 0},
-    {"dynamic_fix_l33", 33, false, false, 0, 0, 0},
+    {"dynamic_a", 16, true, true, 0.8, 0.1, 0},           {"dynamic_b", 16, true, true, 0.5, 0.1, 0},
+    {"dynamic_c", 16, true, true, 0.5, 0.2, 0},           {"dynamic_raw_l16", 16, true, false, 0, 0, 0},
+    {"dynamic_raw_l16_long", 16, true, false, 0, 0, 0.3}, {"dynamic_raw_l33", 33, true, false, 0, 0, 0},
+    {"dynamic_fix_l16", 16, false, false, 0, 0, 0},       {"dynamic_fix_l33", 33, false, false, 0, 0, 0},
 };
 constexpr double kBudgetStart = 0.4, kBudgetRamp = 0.02;  // shares of the training
 
 nn::Conv2d::Options convolution(int in, int out, int kernel, int stride, int padding, int groups = 1) {
-  return {.in = in, .out = out, .kernel = kernel, .stride = stride, .padding = padding, .groups = groups,
+  return {.in = in,
+          .out = out,
+          .kernel = kernel,
+          .stride = stride,
+          .padding = padding,
+          .groups = groups,
           .weight_init = nn::Conv2d::WeightInit::fan_in};
 }
 
 std::array<int, 2> size_of(const Config& options, const std::string& key, std::vector<int64_t> fallback) {
-  const std::vector<int64_t> size = options.integers(key, {.fallback = fallback, .min = 32, .max = 1 << 16, .count = 2});
+  const std::vector<int64_t> size =
+      options.integers(key, {.fallback = fallback, .min = 32, .max = 1 << 16, .count = 2});
   return {static_cast<int>(size[0]), static_cast<int>(size[1])};
 }
 }  // namespace
@@ -77,16 +79,16 @@ DynamicRouting::DynamicRouting(const std::string& name, int classes, const Optio
   nn::Module& head = child<nn::Sequence>("sem_seg_head");
   nn::Module& decoder = head.child<nn::Sequence>("layer_decoder_list");
   for (int row = 0; row < Lattice::kRows; ++row)
-    decoder_.push_back(ConvUnit::make(
-        decoder, std::to_string(row),
-        convolution(lattice.channels(row), lattice.channels(std::max(row - 1, 0)), 1, 1, 0), init));
+    decoder_.push_back(
+        ConvUnit::make(decoder, std::to_string(row),
+                       convolution(lattice.channels(row), lattice.channels(std::max(row - 1, 0)), 1, 1, 0), init));
   nn::Conv2d::Options predictor = convolution(w, classes, 3, 1, 1);
   predictor.bias = true;
   predictor_ = &head.child<nn::Conv2d>("predictor", predictor, init);
 }
 
 std::optional<Preprocessing> DynamicRouting::preprocessing() const {
-  return Preprocessing{.bgr = true, .mean = {103.530, 116.280, 123.675}, .std = {1, 1, 1}};
+  return Preprocessing{.bgr = true, .unit = 1, .mean = {103.530, 116.280, 123.675}, .std = {1, 1, 1}};
 }
 
 // [N,H,W,3] -> [N,H/4,W/4,width]. The first convolution has no padding; the last one's makes up for it.
@@ -117,8 +119,8 @@ Cell::Input DynamicRouting::input_of(int layer, int row, const Var& stem) {
     cell(layer - 1, from_row).append_terms(state(layer - 1, from_row), path, in.terms);
     // A skipped cell keeps its input as it is, but what it would send up or down is no tensor at all.
     if (skips)
-      in.senders.push_back({state(layer - 1, from_row).flags,
-                            path == PathKind::keep ? CellFlag::fed : CellFlag::executed});
+      in.senders.push_back(
+          {state(layer - 1, from_row).flags, path == PathKind::keep ? CellFlag::fed : CellFlag::executed});
   };
   const int senders = l.rows(layer - 1);
   if (row > 0) receive(row - 1, PathKind::down);
@@ -221,7 +223,6 @@ void DynamicRouting::begin_step(int64_t step, int64_t total_steps) {
 
 Var DynamicRouting::expected_mflops() const {
   const Lattice& l = options_.lattice;
-  if (!l.gated) throw ArgumentError(name() + ": a network without gates has no expected FLOPs");
   std::vector<Var> gates;
   for (const CellState& s : states_) gates.push_back(s.gates);
   const Var all = autograd::concat_channels(gates);  // [N,T]
@@ -246,10 +247,6 @@ Routing DynamicRouting::routing() const {
     for (int row = 0; row < l.rows(layer); ++row) {
       const CellState& s = states_[static_cast<size_t>(l.index(layer, row))];
       Routing::CellRoute route{.layer = layer, .row = row};
-      if (!s.gates.defined()) {
-        routing.cells.push_back(route);
-        continue;
-      }
       if (s.flags.defined()) {
         const std::vector<int32_t> flags = s.flags.to_vector<int32_t>();
         if (flags[static_cast<size_t>(CellFlag::fed)] == 0)
@@ -257,7 +254,7 @@ Routing DynamicRouting::routing() const {
         else if (flags[static_cast<size_t>(CellFlag::executed)] == 0)
           route.status = Routing::Status::skipped;
       }
-      const bool evaluated = route.status != Routing::Status::unfed;
+      const bool evaluated = l.gated && route.status != Routing::Status::unfed;
       const auto slots = static_cast<size_t>(l.slots(layer, row));
       const std::vector<float> g = s.gates.value().to_vector<float>();
       const std::vector<float> z = evaluated ? s.logits.to_vector<float>() : std::vector<float>(g.size(), kNone);
@@ -281,22 +278,20 @@ Routing DynamicRouting::routing() const {
   return routing;
 }
 
-double DynamicRouting::real_mflops(const SampleGates& gates) const {
+double DynamicRouting::real_mflops(const SampleGates& gates, int height, int width) const {
   const Lattice& l = options_.lattice;
-  const auto [height, width] = options_.flops_size_eval;
   double sum = stem_cost(l, height, width) + head_cost(l, height, width, classes());
   for (const double cost : real_by_cell(l, counted_costs(l, height, width), gates)) sum += cost;
   return sum;
 }
 
 std::vector<std::pair<std::string, double>> DynamicRouting::evaluation_metrics() {
-  if (!options_.lattice.gated) return {};
   const Routing r = routing();
   const auto [height, width] = options_.flops_size_eval;
   const std::vector<CellCost> counted = counted_costs(options_.lattice, height, width);
   double real = 0, expected = 0;
   for (const SampleGates& gates : r.samples) {
-    real += real_mflops(gates);
+    real += real_mflops(gates, height, width);
     for (const double cost : expected_by_cell(options_.lattice, counted, gates)) expected += cost;
   }
   const double scale = 1e-3 / static_cast<double>(r.samples.size());
@@ -313,8 +308,7 @@ std::unique_ptr<Model> build_dynamic_routing(const std::string& name, Task task,
                                              nn::Init& init) {
   const Variant& v = *std::find_if(std::begin(kVariants), std::end(kVariants),
                                    [&](const Variant& variant) { return variant.name == name; });
-  if (task == Task::classification)
-    throw options.error("task", "\"segmentation\" for " + name, "\"classification\"");
+  if (task == Task::classification) throw options.error("task", "\"segmentation\" for " + name, "\"classification\"");
   DynamicRouting::Options o;
   o.lattice.layers = options.integer32("layers", {.fallback = v.layers, .min = 3, .max = 200});
   o.lattice.width = options.integer32("width", {.fallback = 64, .min = 2, .max = 1024});

@@ -31,8 +31,8 @@ struct Routing {
     std::vector<std::array<float, 3>> logits, gates;  // by sample: keep, up, down; NaN where there is none
   };
   Lattice lattice;
-  std::vector<CellRoute> cells;       // in the order of Lattice::index
-  std::vector<SampleGates> samples;   // by sample, for the FLOPs: slots in order, 0 where there is none
+  std::vector<CellRoute> cells;      // in the order of Lattice::index
+  std::vector<SampleGates> samples;  // by sample, for the FLOPs: slots in order, 0 where there is none
 };
 
 class DynamicRouting final : public Model {
@@ -57,8 +57,8 @@ class DynamicRouting final : public Model {
   Routing routing() const;  // of the last forward pass; waits for it
   // Expected MFLOPs of the last forward pass, [N], at the resolution for training.
   Var expected_mflops() const;
-  // Real MFLOPs of one sample, stem and head included, at the resolution for evaluation.
-  double real_mflops(const SampleGates& gates) const;
+  // Real MFLOPs of one sample of a resolution, stem and head included.
+  double real_mflops(const SampleGates& gates, int height, int width) const;
 
   // Uniform numbers [N] in place of the model's own for the drop path of cell i (without the initial cell); for tests.
   std::function<std::vector<double>(int cell, int64_t batch)> drop_uniforms;
@@ -82,7 +82,9 @@ class DynamicRouting final : public Model {
   nn::Conv2d* predictor_ = nullptr;
   std::vector<CellState> states_;
   int64_t step_ = 0, total_steps_ = 0;
-  double step_rate() const { return total_steps_ == 0 ? 0 : static_cast<double>(step_) / static_cast<double>(total_steps_); }
+  double step_rate() const {
+    return total_steps_ == 0 ? 0 : static_cast<double>(step_) / static_cast<double>(total_steps_);
+  }
 };
 
 }  // namespace segrt::models

@@ -16,13 +16,15 @@ nn::Conv2d::Options pointwise(int in, int out, int stride = 1) {
   return {.in = in, .out = out, .kernel = 1, .stride = stride, .weight_init = nn::Conv2d::WeightInit::fan_in};
 }
 nn::Conv2d::Options depthwise(int channels) {
-  return {.in = channels, .out = channels, .kernel = 3, .padding = 1, .groups = channels,
+  return {.in = channels,
+          .out = channels,
+          .kernel = 3,
+          .padding = 1,
+          .groups = channels,
           .weight_init = nn::Conv2d::WeightInit::fan_in};
 }
 
-const int32_t* flag(const Tensor& flags, CellFlag which) {
-  return flags.data<int32_t>() + static_cast<int>(which);
-}
+const int32_t* flag(const Tensor& flags, CellFlag which) { return flags.data<int32_t>() + static_cast<int>(which); }
 CellFlag path_flag(int slot) { return static_cast<CellFlag>(static_cast<int>(CellFlag::path0) + slot); }
 }  // namespace
 
@@ -37,7 +39,8 @@ ConvUnit ConvUnit::make(nn::Module& parent, const std::string& name, nn::Conv2d:
 Cell::Cell(const Options& o, nn::Init& init) : options_(o) {
   const int c = o.channels;
   if (!o.gated) constant_gates_ = buffer("gate_weights_beta", init.constant({1, slots(), 1, 1}, 1));
-  nn::Module& op = child<nn::Sequence>("cell_ops").child<nn::Sequence>("_ops").child<nn::Sequence>("0").child<nn::Sequence>("op");
+  nn::Module& op =
+      child<nn::Sequence>("cell_ops").child<nn::Sequence>("_ops").child<nn::Sequence>("0").child<nn::Sequence>("op");
   depthwise1_ = &op.child<nn::Conv2d>("0", depthwise(c), init);
   pointwise1_ = ConvUnit::make(op, "1", pointwise(c, c), init);
   depthwise2_ = &op.child<nn::Conv2d>("2", depthwise(c), init);
@@ -60,11 +63,20 @@ Var Cell::gates(const Var& x, Tensor& logits) const {
   if (options_.small_gate) {
     const int h = static_cast<int>(x.dim(1) / 4), w = static_cast<int>(x.dim(2) / 4);
     if (h == 0 || w == 0)
-      throw ArgumentError("dynamic routing: small gates need maps of at least 4x4 in every row, so images of at least "
-                          "128x128; a cell got " + to_string(x.shape()));
+      throw ArgumentError(
+          "dynamic routing: small gates need maps of at least 4x4 in every row, so images of at least "
+          "128x128; a cell got " +
+          to_string(x.shape()));
     seen = autograd::resize(x, h, w, {.scale_h = 0.25, .scale_w = 0.25});
   }
   return autograd::gate(gate_.forward(seen), gate_out_->weight(), gate_out_->bias(), &logits);
+}
+
+// Without gates everything is open: the state's constant for each sample.
+Tensor Cell::open_gates(int64_t batch) const {
+  Tensor gates = Tensor::empty({batch, slots()}, DType::f32, constant_gates_.device());
+  for (int64_t n = 0; n < batch; ++n) gates.slice(n, 1).copy_from(constant_gates_.reshape({1, slots()}));
+  return gates;
 }
 
 // relu(sepconv(x) + x)
@@ -95,6 +107,8 @@ CellState Cell::forward(const Input& in) const {
     if (options_.gated) {
       s.gates = gates(s.input, s.logits);
       s.factors = autograd::route_gates(s.gates);
+    } else {
+      s.gates = open_gates(batch);
     }
     s.body = body(s.input, in.drop);
     if (options_.up) s.up = up_.forward(s.body);
@@ -114,8 +128,7 @@ CellState Cell::forward(const Input& in) const {
   s.factors = factors;
   device.run_if(flag(s.flags, CellFlag::executed), [&] {
     s.body = body(s.input, {});
-    if (options_.up)
-      device.run_if(flag(s.flags, path_flag(slot(PathKind::up))), [&] { s.up = up_.forward(s.body); });
+    if (options_.up) device.run_if(flag(s.flags, path_flag(slot(PathKind::up))), [&] { s.up = up_.forward(s.body); });
     if (options_.down)
       device.run_if(flag(s.flags, path_flag(slot(PathKind::down))), [&] { s.down = down_.forward(s.body); });
   });

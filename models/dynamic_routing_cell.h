@@ -29,11 +29,11 @@ struct ConvUnit {
 // What a cell has done with a batch. Maps are not yet multiplied by their gates: the receiver multiplies, doubles the
 // resolution and adds, in one pass over memory. A map that was not computed is undefined.
 struct CellState {
-  Tensor flags;         // i32 [kCellFlags]; undefined where every cell runs
-  Var gates, factors;   // [N,S], [N,1+S] (kernels::route_gates); undefined without gates
-  Tensor logits;        // [N,S], before tanh and ReLU
-  Var input, body;      // [N,h,w,C]: x, and relu(h)
-  Var up, down;         // [N,h,w,C/2] (not yet doubled), [N,h/2,w/2,2C]
+  Tensor flags;        // i32 [kCellFlags]; undefined where every cell runs
+  Var gates, factors;  // [N,S], [N,1+S] (kernels::route_gates); undefined without gates
+  Tensor logits;       // [N,S], before tanh and ReLU
+  Var input, body;     // [N,h,w,C]: x, and relu(h)
+  Var up, down;        // [N,h,w,C/2] (not yet doubled), [N,h/2,w/2,2C]
 };
 
 enum class PathKind : uint8_t { keep, up, down };
@@ -68,6 +68,7 @@ class Cell final : public nn::Module {
  private:
   int slot(PathKind path) const { return path == PathKind::keep ? 0 : path == PathKind::up ? 1 : slots() - 1; }
   Var gates(const Var& x, Tensor& logits) const;
+  Tensor open_gates(int64_t batch) const;
   Var body(const Var& x, const Tensor& drop) const;
 
   Options options_;

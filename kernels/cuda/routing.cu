@@ -108,8 +108,8 @@ void route_gates_backward(const Tensor& dfactors, Tensor& dgates) {
 void expected_cost(const Tensor& gates, const RoutingCosts& costs, Tensor& e) {
   launch(gates.device(), expected_cost_kernel,
          {.grid = blocks_for(gates.dim(0), kThreads), .block = kThreads, .barrier_free = true}, gates.data<float>(),
-         costs.first.data<int32_t>(), costs.body.data<float>(), costs.path.data<float>(), e.data<float>(),
-         gates.dim(0), gates.dim(1), costs.body.dim(0));
+         costs.first.data<int32_t>(), costs.body.data<float>(), costs.path.data<float>(), e.data<float>(), gates.dim(0),
+         gates.dim(1), costs.body.dim(0));
 }
 
 void expected_cost_backward(const Tensor& de, const Tensor& gates, const RoutingCosts& costs, Tensor& dgates) {

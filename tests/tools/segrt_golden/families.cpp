@@ -3,7 +3,7 @@
 namespace segrt::golden {
 
 const Family* family_of(GoldenFile& file) {
-  for (const Family* family : {&kDrn})
+  for (const Family* family : {&kDrn, &kDynamicRouting})
     if (family->owns(file)) return family;
   return nullptr;
 }

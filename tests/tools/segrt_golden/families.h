@@ -39,6 +39,7 @@ struct Family {
 
 const Family* family_of(GoldenFile& file);  // null where no family of this program owns it
 
-extern const Family kDrn;  // drn.cpp
+extern const Family kDrn;             // drn.cpp
+extern const Family kDynamicRouting;  // dynamic_routing.cpp
 
 }  // namespace segrt::golden
