@@ -11,7 +11,7 @@
 
 namespace segrt::models {
 namespace {
-using autograd::GatedTerm;
+using autograd::RoutedTerm;
 using kernels::CellFlag;
 using nn::Act;
 
@@ -169,7 +169,7 @@ Var DynamicRouting::decode(const Var& stem) {
   const Lattice& l = options_.lattice;
   Var p;
   for (int row = Lattice::kRows - 1; row >= 0; --row) {
-    std::vector<GatedTerm> terms;
+    std::vector<RoutedTerm> terms;
     if (p.defined()) terms.push_back({.x = p, .upsample2 = true});
     cell(l.layers, row).append_terms(state(l.layers, row), PathKind::keep, terms);
     const Shape shape{stem.dim(0), stem.dim(1) >> row, stem.dim(2) >> row, l.channels(row)};
@@ -205,7 +205,7 @@ void DynamicRouting::tap_outputs(int layer, int row) {
   const Shape in = states_.front().input.shape();  // of the stem
   const auto send = [&](PathKind path, const char* name, int to_row) {
     if (!is_set(path == PathKind::keep ? CellFlag::fed : CellFlag::executed)) return;  // a constant zero
-    std::vector<GatedTerm> terms;
+    std::vector<RoutedTerm> terms;
     c.append_terms(s, path, terms);
     const int64_t shift = to_row;
     const Shape shape{in[0], in[1] >> shift, in[2] >> shift, options_.lattice.channels(to_row)};

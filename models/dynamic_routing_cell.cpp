@@ -8,7 +8,8 @@
 
 namespace segrt::models {
 namespace {
-using autograd::GatedTerm;
+using autograd::RoutedTerm;
+using Rule = kernels::GatedTerm::Rule;
 using kernels::CellFlag;
 using nn::Act;
 
@@ -25,6 +26,11 @@ nn::Conv2d::Options depthwise(int channels) {
 }
 
 const int32_t* flag(const Tensor& flags, CellFlag which) { return flags.data<int32_t>() + static_cast<int>(which); }
+bool none_closed(const Tensor& factors) {  // [N,1+S] on a CPU
+  for (int64_t n = 0; n < factors.dim(0); ++n)
+    if (factors.data<float>()[n * factors.dim(1)] != 0) return false;
+  return true;
+}
 CellFlag path_flag(int slot) { return static_cast<CellFlag>(static_cast<int>(CellFlag::path0) + slot); }
 }  // namespace
 
@@ -83,18 +89,21 @@ Tensor Cell::open_gates(int64_t batch) const {
 Var Cell::body(const Var& x, const Tensor& drop) const {
   const Var y = depthwise2_->forward(pointwise1_.forward(depthwise1_->forward(x)));
   if (!drop.defined()) return pointwise2_.forward_add_relu(y, x);
-  std::vector<GatedTerm> terms{{.x = pointwise2_.forward(y), .gate = drop}, {.x = x}};
-  return autograd::relu(autograd::gated_sum(terms, x.shape()));
+  std::vector<RoutedTerm> terms{{.x = pointwise2_.forward(y), .gate = drop, .rule = Rule::gated}, {.x = x}};
+  return autograd::relu(autograd::gated_sum(terms));
 }
 
-void Cell::append_terms(const CellState& s, PathKind path, std::vector<GatedTerm>& terms) const {
+void Cell::append_terms(const CellState& s, PathKind path, std::vector<RoutedTerm>& terms) const {
   const auto add = [&](const Var& x, int column, bool upsample) {
     if (!x.defined()) return;
-    terms.push_back({.x = x, .gate = s.factors, .slot = column, .upsample2 = upsample});
+    const auto rule = s.factors.defined() ? Rule::gated : Rule::plain;
+    terms.push_back({.x = x, .gate = s.factors, .slot = column, .rule = rule, .upsample2 = upsample});
   };
   if (path == PathKind::up) return add(s.up, 1 + slot(path), true);
   if (path == PathKind::down) return add(s.down, 1 + slot(path), false);
-  if (options_.gated) add(s.input, 0, false);
+  // The raw input counts for closed samples alone. Where looking costs nothing, it is left out when there are none.
+  const bool may_pass = options_.gated && !(s.factors.device().is_cpu() && none_closed(s.factors.value()));
+  if (may_pass) add(s.input, 0, false);
   add(s.body, 1, false);
 }
 
@@ -135,10 +144,10 @@ CellState Cell::forward(const Input& in) const {
   return s;
 }
 
-Var sum_terms(const std::vector<GatedTerm>& terms, const Shape& shape, DType dtype, Device& device) {
+Var sum_terms(const std::vector<RoutedTerm>& terms, const Shape& shape, DType dtype, Device& device) {
   if (terms.empty()) return Tensor::zeros(shape, dtype, device);
   if (terms.size() == 1 && !terms[0].gate.defined() && !terms[0].upsample2) return terms[0].x;
-  return autograd::gated_sum(terms, shape);
+  return autograd::gated_sum(terms);
 }
 
 }  // namespace segrt::models

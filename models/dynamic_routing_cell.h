@@ -48,13 +48,13 @@ class Cell final : public nn::Module {
   Cell(const Options& o, nn::Init& init);
 
   // The terms that this cell, in state s, contributes to the cell at the other end of a path.
-  void append_terms(const CellState& s, PathKind path, std::vector<autograd::GatedTerm>& terms) const;
+  void append_terms(const CellState& s, PathKind path, std::vector<autograd::RoutedTerm>& terms) const;
 
   // A batch: `terms` add up to the input [N,h,w,C]. drop: factors [N,1] of the separable convolution (drop path), or
   // undefined. In evaluation of a gated network `senders` tell whether there is any input, and what is closed is not
   // computed.
   struct Input {
-    std::vector<autograd::GatedTerm> terms;
+    std::vector<autograd::RoutedTerm> terms;
     std::vector<kernels::Sender> senders;
     Shape shape;
     DType dtype = DType::f32;
@@ -80,6 +80,6 @@ class Cell final : public nn::Module {
 };
 
 // The sum of terms over `shape`; zeros when there are none.
-Var sum_terms(const std::vector<autograd::GatedTerm>& terms, const Shape& shape, DType dtype, Device& device);
+Var sum_terms(const std::vector<autograd::RoutedTerm>& terms, const Shape& shape, DType dtype, Device& device);
 
 }  // namespace segrt::models
