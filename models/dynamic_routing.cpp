@@ -183,6 +183,7 @@ std::vector<Head> DynamicRouting::forward(const Var& image) {
   if (image.dim(1) % 32 != 0 || image.dim(2) % 32 != 0)
     throw ArgumentError(name() + ": image: expected sides that are multiples of 32, got " + to_string(image.shape()));
   const Var x = stem(image);  // [N,H/4,W/4,width]
+  stem_shape_ = x.shape();
   run_lattice(x);
   const Var scores = decode(x);  // [N,H/4,W/4,classes]
   tapped("pred", scores);
@@ -202,7 +203,7 @@ void DynamicRouting::tap_outputs(int layer, int row) {
   const auto is_set = [&](CellFlag flag) {
     return !s.flags.defined() || device.is_meta() || s.flags.to_vector<int32_t>()[static_cast<size_t>(flag)] != 0;
   };
-  const Shape in = states_.front().input.shape();  // of the stem
+  const Shape& in = stem_shape_;
   const auto send = [&](PathKind path, const char* name, int to_row) {
     if (!is_set(path == PathKind::keep ? CellFlag::fed : CellFlag::executed)) return;  // a constant zero
     std::vector<RoutedTerm> terms;
@@ -285,6 +286,32 @@ double DynamicRouting::real_mflops(const SampleGates& gates, int height, int wid
   return sum;
 }
 
+int64_t DynamicRouting::executed_multiply_adds() const {
+  const Lattice& l = options_.lattice;
+  const int64_t batch = stem_shape_[0], height = stem_shape_[1], width = stem_shape_[2], w = l.width;
+  int64_t sum = (2 * height - 1) * (2 * width - 1) * w * (27 + 9 + w) + height * width * w * (9 + w);  // stem
+  const Routing r = routing();
+  for (size_t i = 0; i < r.cells.size(); ++i) {
+    const Routing::CellRoute& cell = r.cells[i];
+    if (cell.status == Routing::Status::unfed) continue;
+    const int64_t c = l.channels(cell.row), h = height >> cell.row, v = width >> cell.row, area = h * v;
+    const int64_t slots = l.slots(cell.layer, cell.row);
+    if (l.gated) sum += (l.small_gate ? (h / 4) * (v / 4) : area) * c * c / 2 + c / 2 * slots;
+    if (cell.status == Routing::Status::skipped) continue;
+    sum += area * c * (9 + c) * 2;
+    for (int64_t s = 1; s < slots; ++s) {
+      const auto open = [&](const SampleGates& gates) { return gates[i][static_cast<size_t>(s)] > 0; };
+      if (std::none_of(r.samples.begin(), r.samples.end(), open)) continue;
+      const bool up = s == 1 && l.goes_up(cell.layer, cell.row);
+      sum += up ? area * c * c / 2 : ((h + 1) / 2) * ((v + 1) / 2) * c * 2 * c;
+    }
+  }
+  for (int row = 0; row < Lattice::kRows; ++row)
+    sum += (height >> row) * (width >> row) * l.channels(row) * l.channels(std::max(row - 1, 0));
+  sum += height * width * 9 * w * classes();
+  return batch * sum;
+}
+
 std::vector<std::pair<std::string, double>> DynamicRouting::evaluation_metrics() {
   const Routing r = routing();
   const auto [height, width] = options_.flops_size_eval;
@@ -295,7 +322,9 @@ std::vector<std::pair<std::string, double>> DynamicRouting::evaluation_metrics()
     for (const double cost : expected_by_cell(options_.lattice, counted, gates)) expected += cost;
   }
   const double scale = 1e-3 / static_cast<double>(r.samples.size());
-  return {{"real_gflops", real * scale}, {"expected_gflops", expected * scale}};
+  return {{"real_gflops", real * scale},
+          {"expected_gflops", expected * scale},
+          {"executed_gmacs", 1e-9 * static_cast<double>(executed_multiply_adds())}};
 }
 
 std::vector<std::string> dynamic_routing_names() {

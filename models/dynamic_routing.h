@@ -60,6 +60,9 @@ class DynamicRouting final : public Model {
   // Real MFLOPs of one sample of a resolution, stem and head included.
   double real_mflops(const SampleGates& gates, int height, int width) const;
 
+  // Multiply-adds of the convolutions that the last forward pass in evaluation really ran, for its whole batch.
+  int64_t executed_multiply_adds() const;
+
   // Uniform numbers [N] in place of the model's own for the drop path of cell i (without the initial cell); for tests.
   std::function<std::vector<double>(int cell, int64_t batch)> drop_uniforms;
 
@@ -81,6 +84,7 @@ class DynamicRouting final : public Model {
   std::vector<ConvUnit> decoder_;
   nn::Conv2d* predictor_ = nullptr;
   std::vector<CellState> states_;
+  Shape stem_shape_;
   int64_t step_ = 0, total_steps_ = 0;
   double step_rate() const {
     return total_steps_ == 0 ? 0 : static_cast<double>(step_) / static_cast<double>(total_steps_);

@@ -196,7 +196,12 @@ TEST_CASE("what is closed is not computed") {
   const auto measured = [&](float others, const std::map<std::string, float>& cells) {
     set_gate_biases(*model, others, cells);
     work = 0;
-    evaluate(*model, n.image(1, 64, 64));
+    const Evaluation e = evaluate(*model, n.image(1, 64, 64));
+    int64_t gate_outputs = 0;  // the 1x1 convolutions behind the gates' pooling, which are no layer of their own
+    for (const Routing::CellRoute& c : e.routing.cells)
+      if (c.status != Routing::Status::unfed)
+        gate_outputs += e.routing.lattice.channels(c.row) / 2 * e.routing.lattice.slots(c.layer, c.row);
+    CHECK(model->executed_multiply_adds() == work + gate_outputs);
     return work;
   };
   const int64_t open = measured(kOpen, {}), one_closed = measured(kOpen, {{"3.0", kClosed}}),
