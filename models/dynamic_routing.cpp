@@ -104,8 +104,9 @@ Var DynamicRouting::stem(const Var& image) const {
 
 Cell::Input DynamicRouting::input_of(int layer, int row, const Var& stem) {
   const Lattice& l = options_.lattice;
-  Cell::Input in{.shape = {stem.dim(0), stem.dim(1) >> row, stem.dim(2) >> row, l.channels(row)},
-                 .dtype = stem.dtype()};
+  Cell::Input in;
+  in.shape = {stem.dim(0), stem.dim(1) >> row, stem.dim(2) >> row, l.channels(row)};
+  in.dtype = stem.dtype();
   const bool skips = l.gated && !training();
   if (layer == 0) {
     in.terms = {{.x = stem}};
@@ -247,7 +248,9 @@ Routing DynamicRouting::routing() const {
   for (int layer = 0; layer <= l.layers; ++layer)
     for (int row = 0; row < l.rows(layer); ++row) {
       const CellState& s = states_[static_cast<size_t>(l.index(layer, row))];
-      Routing::CellRoute route{.layer = layer, .row = row};
+      Routing::CellRoute route;
+      route.layer = layer;
+      route.row = row;
       if (s.flags.defined()) {
         const std::vector<int32_t> flags = s.flags.to_vector<int32_t>();
         if (flags[static_cast<size_t>(CellFlag::fed)] == 0)

@@ -4,6 +4,7 @@
 
 #include "autograd/elementwise.h"
 #include "autograd/pool.h"
+#include "autograd/route.h"
 #include "core/error.h"
 
 namespace segrt::models {

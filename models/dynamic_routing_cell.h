@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/routing.h"
+#include "kernels/routing.h"
 #include "nn/layers.h"
 
 namespace segrt::models {
