@@ -36,6 +36,9 @@ void write_json(const std::string& path, const Arguments& a, const train::Evalua
     classes.push_back({{"name", table.names[c]},
                        {"iou", number(result.scores.iou[c])},
                        {"accuracy", number(result.scores.accuracy[c])}});
+  nlohmann::json measured = nlohmann::json::object();
+  for (const auto& m : result.measured)
+    measured[m.name] = {{"mean", number(m.mean)}, {"min", number(m.min)}, {"max", number(m.max)}};
   const nlohmann::json json{{"checkpoint", a.checkpoint},
                             {"split", a.split},
                             {"multi_scale", a.ms},
@@ -45,6 +48,7 @@ void write_json(const std::string& path, const Arguments& a, const train::Evalua
                             {"miou", number(result.scores.miou)},
                             {"macc", number(result.scores.macc)},
                             {"aacc", number(result.scores.aacc)},
+                            {"measured", measured},
                             {"classes", classes},
                             {"confusion", result.confusion}};
   std::ofstream out(path);
@@ -71,11 +75,11 @@ int evaluate(Arguments& a) {
     throw ConfigError(fmt::format("{}: {} has {} classes, the model {}", a.checkpoint, dataset->name(),
                                   dataset->classes().size(), loaded.model->classes()));
 
-  train::Evaluator evaluator(*loaded.model, {.scales = a.ms ? settings.scales : std::vector<double>{1},
-                                             .flip = a.flip,
-                                             .precision = training.precision,
-                                             .mean = dataset->mean(),
-                                             .std = dataset->std()});
+  train::Evaluator::Options options = train::evaluation_options(settings, a.ms, a.flip);
+  options.precision = training.precision;
+  options.mean = dataset->mean();
+  options.std = dataset->std();
+  train::Evaluator evaluator(*loaded.model, options);
   const int64_t total = a.limit > 0 ? std::min(a.limit, dataset->size()) : dataset->size();
   fmt::print("{} on {}: {} images of {} ({}){}{}\n", a.checkpoint, device->description(), total, dataset->name(),
              a.split, a.ms ? ", multi-scale" : "", a.flip ? ", mirrored" : "");
@@ -88,6 +92,8 @@ int evaluate(Arguments& a) {
                           data::overlay(sample.image, prediction, dataset->classes()));
         if (terminal) fmt::print(stderr, "\r{}/{}{}", i + 1, total, i + 1 == total ? "\r\x1b[K" : "");
       });
+  for (const auto& m : result.measured)
+    fmt::print("{}: mean {:.4f}, min {:.4f}, max {:.4f}\n", m.name, m.mean, m.min, m.max);
   if (!dataset->has_labels()) {
     fmt::print("no labels: {} predictions in {:.1f} s\n", result.images, result.seconds);
     return 0;
@@ -109,7 +115,7 @@ int main(int argc, char** argv) {
   app.add_option("checkpoint", a.checkpoint, "run directory or checkpoint file (default: the latest run under runs/)");
   app.add_option("--config", a.config, "configuration, for weight files that carry none");
   app.add_option("--split", a.split, "which images: train, val or test")->capture_default_str();
-  app.add_flag("--ms", a.ms, "multi-scale: sum log-probabilities over the scales of [eval]");
+  app.add_flag("--ms", a.ms, "multi-scale: combine the maps of all scales or sizes of [eval]");
   app.add_flag("--flip", a.flip, "add the mirrored image at every scale");
   app.add_option("--limit", a.limit, "at most so many images; 0: all")
       ->capture_default_str()

@@ -28,12 +28,11 @@ int predict(const Arguments& a) {
   const apps::LoadedModel loaded = apps::load_model(checkpoint, a.config, a.common.set, *device);
   const train::DatasetCard card = a.config.empty() ? train::checkpoint_card(checkpoint)
                                                    : train::card_of(*train::make_dataset(loaded.config, "val"));
-  train::Evaluator evaluator(*loaded.model,
-                             {.scales = a.ms ? train::eval_settings(loaded.config).scales : std::vector<double>{1},
-                              .flip = a.flip,
-                              .precision = train::train_settings(loaded.config).precision,
-                              .mean = card.mean,
-                              .std = card.std});
+  train::Evaluator::Options options = train::evaluation_options(train::eval_settings(loaded.config), a.ms, a.flip);
+  options.precision = train::train_settings(loaded.config).precision;
+  options.mean = card.mean;
+  options.std = card.std;
+  train::Evaluator evaluator(*loaded.model, options);
   std::set<std::string> stems;  // two images of one name must not overwrite each other
   for (const std::string& path : a.images) {
     const data::Image image = data::read_image(path);
@@ -45,7 +44,9 @@ int predict(const Arguments& a) {
     const fs::path base = fs::path(a.output) / stem;
     data::write_png(base.string() + "_color.png", data::colourise(label, card.classes));
     data::write_png(base.string() + "_overlay.png", data::overlay(image, label, card.classes, a.alpha));
-    fmt::print("{} -> {}_color.png, {}_overlay.png\n", path, base.string(), base.string());
+    std::string measured;
+    for (const auto& [name, value] : evaluator.measurements()) measured += fmt::format("  {} {:.4f}", name, value);
+    fmt::print("{} -> {}_color.png, {}_overlay.png{}\n", path, base.string(), base.string(), measured);
   }
   return 0;
 }

@@ -89,6 +89,7 @@ void normalize_u8(const Tensor& x, const Normalization& n, Tensor& y) {
   for (int c = 0; c < 3; ++c)
     if (!(n.std[c] > 0))
       throw ArgumentError(fmt::format("normalize_u8: std: expected numbers > 0, got {} for channel {}", n.std[c], c));
+  if (!(n.unit > 0)) throw ArgumentError(fmt::format("normalize_u8: unit: expected a number > 0, got {}", n.unit));
   if (x.numel() == 0) return;
   on_device(
       x, [&] { cuda::normalize_u8(x, n, y); }, [&] { cpu::normalize_u8(x, n, y); });

@@ -68,11 +68,13 @@ void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Ten
 void copy_into_channels(const Tensor& x, Tensor& y, int64_t offset);
 void copy_from_channels(const Tensor& x, int64_t offset, Tensor& y);
 
-// y[n,h,w,0:3] = (x / 255 - mean) / std in float32 (true divisions), zeros in further channels. x u8 [N,H,W,3], y
-// [N,H,W,C>=3] float.
+// y[n,h,w,c] = (x[n,h,w,s] / unit - mean[c]) / std[c] for c < 3 in float32 (true divisions), with s = c, or 2 - c for
+// bgr; zeros in further channels. x u8 [N,H,W,3] RGB, y [N,H,W,C>=3] float.
 struct Normalization {
-  float mean[3];
+  float mean[3];  // in y's order of channels
   float std[3];
+  float unit = 255;  // 1: mean and std are on the scale of the bytes, which are not divided
+  bool bgr = false;
 };
 void normalize_u8(const Tensor& x, const Normalization& n, Tensor& y);
 

@@ -66,6 +66,8 @@ class BatchNorm final : public Module {
   const Var& bias() const { return bias_; }
   const Tensor& running_mean() const { return running_mean_; }
   const Tensor& running_var() const { return running_var_; }
+  // The share of a batch in the running statistics; 1 makes them those of the last batch.
+  void set_momentum(double momentum) { options_.momentum = momentum; }
 
  private:
   Options options_;

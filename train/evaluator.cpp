@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 
@@ -10,6 +11,7 @@
 #include "kernels/argmax.h"
 #include "kernels/elementwise.h"
 #include "kernels/resize.h"
+#include "train/network_input.h"
 
 namespace segrt::train {
 namespace {
@@ -25,57 +27,100 @@ data::Image to_image(const Tensor& prediction) {  // u8 [1,H,W]
   image.pixels = prediction.to_vector<uint8_t>();
   return image;
 }
+
+// Adds one image's measurements to those of the images before it: `mean` holds the sum until the end.
+void collect(const Evaluator::Measurements& measurements, std::vector<Evaluator::Measured>& all) {
+  for (const auto& [name, value] : measurements) {
+    const auto found = std::find_if(all.begin(), all.end(), [&](const auto& m) { return m.name == name; });
+    if (found == all.end()) {
+      all.push_back({name, value, value, value, 1});
+      continue;
+    }
+    found->mean += value;
+    found->min = std::min(found->min, value);
+    found->max = std::max(found->max, value);
+    ++found->images;
+  }
+}
 }  // namespace
 
 Evaluator::Evaluator(models::Model& model, Options options)
-    : model_(model), options_(std::move(options)), device_(device_of(model)) {
+    : model_(model),
+      options_(std::move(options)),
+      device_(device_of(model)),
+      normalization_(input_normalization(model, options_.mean, options_.std)) {
   if (model.task() != models::Task::segmentation)
     throw ArgumentError("evaluator: " + model.name() + " is not a segmentation network");
-  if (options_.scales.empty()) throw ArgumentError("evaluator: at least one scale is needed");
+  if (passes() == 0) throw ArgumentError("evaluator: at least one scale is needed");
   model.set_training(false);
+  model.begin_step(0, 0);
+}
+
+data::Image Evaluator::pass_image(const data::Image& base, size_t pass) const {
+  if (!options_.edges.empty()) return resized(base, options_.edges[pass]);
+  const double scale = options_.scales[pass];
+  return scale == 1 ? base : data::scale_for_testing(base, scale);
 }
 
 Tensor Evaluator::packed(const data::Image& image) const {
   if (image.channels != 3)
     throw ArgumentError(fmt::format("evaluator: expected an RGB image, got {} channels", image.channels));
   const Tensor raw = Tensor::from<uint8_t>({1, image.height, image.width, 3}, image.pixels, device_);
-  kernels::Normalization n{};
-  for (size_t c = 0; c < 3; ++c) {
-    n.mean[c] = static_cast<float>(options_.mean[c]);
-    n.std[c] = static_cast<float>(options_.std[c]);
-  }
   Tensor x = Tensor::empty(raw.shape(), options_.precision, device_);
-  kernels::normalize_u8(raw, n, x);
+  kernels::normalize_u8(raw, normalization_, x);
   return x;
+}
+
+models::Head Evaluator::forward(const Tensor& input) {
+  models::Head head = model_.forward(padded_to_multiple(input, model_.pad_multiple())).front();
+  if (first_pass_) measurements_ = model_.evaluation_metrics();
+  first_pass_ = false;
+  return head;
 }
 
 Tensor Evaluator::predict(const data::Image& image) {
   const NoGrad no_grad(device_);
-  if (options_.scales.size() == 1 && options_.scales[0] == 1 && !options_.flip) {
-    const models::Head head = model_.forward(packed(image)).front();
-    return nn::segmentation_argmax(head.scores.value(), head.up, image.height, image.width);
+  first_pass_ = true;
+  const data::Image base = resized(image, options_.base);
+  if (passes() == 1 && !options_.flip) {
+    // Nothing to combine: the argmax is taken from the network's own resolution, without a map of probabilities.
+    const data::Image input = pass_image(base, 0);
+    if (input.height == image.height && input.width == image.width) {
+      const models::Head head = forward(packed(input));
+      return nn::segmentation_argmax(head.scores.value(), head.up, image.height, image.width);
+    }
   }
   Tensor prediction = Tensor::empty({1, image.height, image.width}, DType::u8, device_);
-  kernels::argmax(log_probability_sum(image), prediction);
+  kernels::argmax(combined(base, image.height, image.width), prediction);
   return prediction;
 }
 
-Tensor Evaluator::log_probabilities(const Tensor& input, int height, int width) {
-  const models::Head head = model_.forward(input).front();
-  Tensor y = nn::log_probabilities(head.scores, head.up).value();
+Tensor Evaluator::pixel_scores(const data::Image& image) {
+  const NoGrad no_grad(device_);
+  first_pass_ = true;
+  return combined(resized(image, options_.base), image.height, image.width);
+}
+
+Tensor Evaluator::pass_map(const Tensor& input, int height, int width) {
+  const models::Head head = forward(input);
+  const bool logits = options_.average == Average::logits;
+  Tensor y =
+      (logits ? nn::upsampled_scores(head.scores, head.up) : nn::log_probabilities(head.scores, head.up)).value();
+  // Padding that was added here is cut off. A network's own (DRN's output may exceed its input by some rows) is resized
+  // along with the rest where log-probabilities are summed, as published.
+  if (logits || model_.pad_multiple() > 1) y = top_left(y, input.dim(1), input.dim(2));
   if (y.dtype() != DType::f32) {
     Tensor wide = Tensor::empty(y.shape(), DType::f32, device_);
     kernels::cast(y, wide);
     y = wide;
   }
   if (y.dim(1) == height && y.dim(2) == width) return y;
-  Tensor resized = Tensor::empty({y.dim(0), height, width, y.dim(3)}, DType::f32, device_);
-  kernels::resample_bilinear(y, resized);
-  return resized;
+  Tensor resized_map = Tensor::empty({y.dim(0), height, width, y.dim(3)}, DType::f32, device_);
+  logits ? kernels::resize_forward(y, {}, resized_map) : kernels::resample_bilinear(y, resized_map);
+  return resized_map;
 }
 
-Tensor Evaluator::log_probability_sum(const data::Image& image) {
-  const NoGrad no_grad(device_);
+Tensor Evaluator::combined(const data::Image& base, int height, int width) {
   Tensor sum;
   const auto add = [&sum](const Tensor& map) {
     if (sum.defined())
@@ -83,24 +128,29 @@ Tensor Evaluator::log_probability_sum(const data::Image& image) {
     else
       sum = map;
   };
-  for (const double scale : options_.scales) {
-    const Tensor input = packed(scale == 1 ? image : data::scale_for_testing(image, scale));
-    add(log_probabilities(input, image.height, image.width));
+  for (size_t pass = 0; pass < passes(); ++pass) {
+    const Tensor input = packed(pass_image(base, pass));
+    add(pass_map(input, height, width));
     if (!options_.flip) continue;
     Tensor mirrored = Tensor::like(input);
     kernels::flip_horizontal(input, mirrored);
-    const Tensor map = log_probabilities(mirrored, image.height, image.width);
+    const Tensor map = pass_map(mirrored, height, width);
     Tensor unmirrored = Tensor::like(map);
     kernels::flip_horizontal(map, unmirrored);
     add(unmirrored);
   }
-  return sum;
+  const auto maps = static_cast<double>(passes() * (options_.flip ? 2 : 1));
+  if (options_.average == Average::log_probabilities || maps == 1) return sum;
+  Tensor mean = Tensor::like(sum);
+  kernels::scale(sum, 1 / maps, 0, mean);
+  return mean;
 }
 
 Evaluator::Result Evaluator::evaluate(const data::Dataset& dataset, int64_t limit, const OnImage& on_image) {
   const int classes = model_.classes();
   const int64_t count = limit > 0 ? std::min(limit, dataset.size()) : dataset.size();
   Tensor confusion = Tensor::zeros({classes, classes}, DType::i64, device_);
+  Result result;
   const auto start = std::chrono::steady_clock::now();
   const auto load = [&dataset](int64_t i) {
     return std::async(std::launch::async, [&dataset, i] { return dataset.load(i); });
@@ -111,18 +161,31 @@ Evaluator::Result Evaluator::evaluate(const data::Dataset& dataset, int64_t limi
     const data::Sample sample = next.get();
     if (i + 1 < count) next = load(i + 1);
     const Tensor prediction = predict(sample.image);
+    collect(measurements_, result.measured);
     if (!sample.label.empty()) {
       const Tensor label = Tensor::from<uint8_t>(prediction.shape(), sample.label.pixels, device_);
       kernels::confusion_matrix(label, prediction, confusion);
     }
     if (on_image) on_image(i, sample, to_image(prediction));
   }
-  Result result;
+  for (Measured& m : result.measured) m.mean /= static_cast<double>(m.images);
   result.confusion = confusion.to_vector<int64_t>();
   result.scores = segmentation_scores(result.confusion, classes);
   result.images = count;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+Evaluator::Options evaluation_options(const EvalSettings& settings, bool multi_scale, bool flip) {
+  Evaluator::Options options;
+  options.base = settings.base;
+  options.flip = flip;
+  options.average = settings.average;
+  if (multi_scale) {
+    options.scales = settings.scales;
+    options.edges = settings.edges;
+  }
+  return options;
 }
 
 }  // namespace segrt::train

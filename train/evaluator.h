@@ -1,39 +1,59 @@
-// The test procedure: whole images, at one or several scales, optionally mirrored; argmax of the summed
-// log-probabilities.
+// The test procedure: whole images, at one or several sizes, optionally mirrored; the maps of the passes are combined
+// at the resolution of the image.
 #pragma once
 
 #include <array>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/dataset.h"
+#include "kernels/elementwise.h"
 #include "models/model.h"
 #include "train/metrics.h"
+#include "train/settings.h"
 
 namespace segrt::train {
 
 class Evaluator {
  public:
   struct Options {
-    std::vector<double> scales = {
-        1};             // the image is resized to int(side * scale) (Pillow's bicubic) and the result back (bilinear)
-    bool flip = false;  // also mirrored
-    DType precision = DType::f32;  // of activations
-    std::array<double, 3> mean{}, std{};
+    // Passes over the image, resized to int(side * scale) by Pillow's bicubic; or, where `edges` is not empty, to each
+    // of these by Pillow's bilinear.
+    std::vector<double> scales = {1};
+    std::vector<ShortestEdge> edges = {};
+    ShortestEdge base = {};  // what the image is resized to before anything else
+    bool flip = false;       // each pass also mirrored
+    Average average = Average::log_probabilities;
+    DType precision = DType::f32;         // of activations
+    std::array<double, 3> mean{}, std{};  // of the dataset, for a network that does not say how it wants its images
   };
   // The model is put into evaluation mode.
   Evaluator(models::Model& model, Options options);
 
-  // u8 [1,H,W] on the model's device for an RGB image of any size.
+  // u8 [1,H,W] on the model's device for an RGB image of any size: the first argmax.
   Tensor predict(const data::Image& image);
-  // f32 [1,H,W,classes]: log-probabilities summed over scales and flips, in the order of the options, unmirrored before
-  // mirrored.
-  Tensor log_probability_sum(const data::Image& image);
+  // f32 [1,H,W,classes] at the size of the image. Passes in the order of the options, unmirrored before mirrored, each
+  // mirrored map mirrored back.
+  //   log_probabilities: their sum over the passes; a map of another size is resized by Pillow's bilinear filter.
+  //   logits: their mean over the passes; a map of another size is resized bilinearly (half-pixel centres).
+  Tensor pixel_scores(const data::Image& image);
 
+  // What the network measured in the first pass over the image of the last predict() or pixel_scores().
+  using Measurements = std::vector<std::pair<std::string, double>>;
+  const Measurements& measurements() const { return measurements_; }
+
+  // One of the network's measurements over the images.
+  struct Measured {
+    std::string name;
+    double mean = 0, min = 0, max = 0;
+    int64_t images = 0;  // that have it
+  };
   struct Result {
     std::vector<int64_t> confusion;  // [classes,classes]
     SegmentationScores scores;
+    std::vector<Measured> measured;
     int64_t images = 0;
     double seconds = 0;
   };
@@ -44,12 +64,23 @@ class Evaluator {
   Result evaluate(const data::Dataset& dataset, int64_t limit = 0, const OnImage& on_image = nullptr);
 
  private:
+  size_t passes() const { return options_.edges.empty() ? options_.scales.size() : options_.edges.size(); }
+  data::Image pass_image(const data::Image& base, size_t pass) const;
   Tensor packed(const data::Image& image) const;  // normalised [1,H,W,3] in the precision of the options
-  Tensor log_probabilities(const Tensor& input, int height, int width);
+  models::Head forward(const Tensor& input);
+  Tensor pass_map(const Tensor& input, int height, int width);
+  Tensor combined(const data::Image& base, int height, int width);
 
   models::Model& model_;
   Options options_;
   Device& device_;
+  kernels::Normalization normalization_;
+  Measurements measurements_;
+  bool first_pass_ = true;
 };
+
+// The procedure that [eval] describes, with one pass or (`multi_scale`) all of its scales or sizes. Precision, mean and
+// std are left to the caller.
+Evaluator::Options evaluation_options(const EvalSettings& settings, bool multi_scale, bool flip);
 
 }  // namespace segrt::train

@@ -58,10 +58,12 @@ RunLog::~RunLog() {
 }
 
 void RunLog::step(const StepReport& r) {
+  std::string auxiliary;
+  for (const auto& [name, value] : r.auxiliary_losses) auxiliary += fmt::format("  {} {:.4f}", name, value);
   const std::string text = fmt::format(
-      "epoch {}/{} batch {}/{} step {}  loss {:.4f}  lr {:.3g}  {:.2f} img/s  stall {:.0f}%  {:.0f} MiB  eta {}",
-      r.epoch + 1, r.epochs, r.batch, r.batches, r.step, r.loss, r.learning_rate, r.images_per_s, 100 * r.stall,
-      static_cast<double>(r.peak_bytes) / (1 << 20), duration(r.eta_s));
+      "epoch {}/{} batch {}/{} step {}  loss {:.4f}{}  lr {:.3g}  {:.2f} img/s  stall {:.0f}%  {:.0f} MiB  eta {}",
+      r.epoch + 1, r.epochs, r.batch, r.batches, r.step, r.loss, auxiliary, r.learning_rate, r.images_per_s,
+      100 * r.stall, static_cast<double>(r.peak_bytes) / (1 << 20), duration(r.eta_s));
   if (sinks_->terminal && !sinks_->options.quiet) {
     fmt::print(stderr, "\r\x1b[K{}", text);
     std::fflush(stderr);
@@ -69,16 +71,19 @@ void RunLog::step(const StepReport& r) {
   } else {
     sinks_->print(text);
   }
-  sinks_->write({{"kind", "train"},
-                 {"step", r.step},
-                 {"epoch", r.epoch},
-                 {"batch", r.batch},
-                 {"loss", finite(r.loss)},
-                 {"learning_rate", r.learning_rate},
-                 {"images_per_s", r.images_per_s},
-                 {"stall", r.stall},
-                 {"peak_bytes", r.peak_bytes}});
+  nlohmann::json line{{"kind", "train"},
+                      {"step", r.step},
+                      {"epoch", r.epoch},
+                      {"batch", r.batch},
+                      {"loss", finite(r.loss)},
+                      {"learning_rate", r.learning_rate},
+                      {"images_per_s", r.images_per_s},
+                      {"stall", r.stall},
+                      {"peak_bytes", r.peak_bytes}};
+  for (const auto& [name, value] : r.auxiliary_losses) line["loss_" + name] = finite(value);
+  sinks_->write(line);
   if (!sinks_->events) return;
+  for (const auto& [name, value] : r.auxiliary_losses) sinks_->events->scalar("train/loss_" + name, r.step, value);
   sinks_->events->scalar("train/loss", r.step, r.loss);
   sinks_->events->scalar("train/learning_rate", r.step, r.learning_rate);
   sinks_->events->scalar("train/images_per_s", r.step, r.images_per_s);

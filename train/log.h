@@ -7,6 +7,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace segrt::train {
 
@@ -16,6 +18,7 @@ struct StepReport {
   int epoch = 0, epochs = 0;          // from 0
   int64_t batch = 0, batches = 0;     // within the epoch
   double loss = 0, learning_rate = 0;
+  std::vector<std::pair<std::string, double>> auxiliary_losses = {};  // parts of the loss, where a network has any
   double images_per_s = 0;
   double stall = 0;  // share of the time spent waiting for data, [0,1]
   int64_t peak_bytes = 0;

@@ -42,6 +42,9 @@ std::string first_nonfinite(models::Model& model, const Tensor& input) {
   model.forward(input);
   device.observer = nullptr;
   model.tap = nullptr;
+  for (const models::AuxiliaryLoss& loss : model.auxiliary_losses())
+    if (const int64_t count = nonfinite_values(loss.value.value()); count > 0 && found.empty())
+      found = described("auxiliary loss " + loss.name, loss.value.value(), count);
   return found.empty() ? "every tensor is finite" : found;
 }
 

@@ -8,7 +8,8 @@
 namespace segrt::train {
 
 // The first tensor that holds a non-finite value, in the order: input, parameters, layer outputs of a forward pass over
-// `input`; with the number of such values. "every tensor is finite" if there is none (the loss itself overflowed).
+// `input`, auxiliary losses; with the number of such values. "every tensor is finite" if there is none (the loss itself
+// overflowed).
 std::string first_nonfinite(models::Model& model, const Tensor& input);
 
 }  // namespace segrt::train

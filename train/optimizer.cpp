@@ -6,11 +6,33 @@
 
 namespace segrt::train {
 
+namespace {
+// An entry that fits nothing is a misspelt one.
+void require_match(bool matched, const char* option, const std::string& text) {
+  if (!matched)
+    throw ArgumentError(std::string("optimizer: ") + option + ": \"" + text + "\" fits no trained parameter");
+}
+}  // namespace
+
 Sgd::Sgd(models::Model& model, const Options& options) : options_(options) {
   model.visit_parameters([&](const std::string& path, nn::Parameter& p) {
-    if (p.trained) slots_.push_back({path, p.var, Tensor::zeros_like(p.var.value())});
+    if (p.trained)
+      slots_.push_back(
+          {path, p.var, Tensor::zeros_like(p.var.value()), 1.0f, static_cast<float>(options_.weight_decay)});
   });
   if (slots_.empty()) throw ArgumentError("optimizer: the model has no trained parameters");
+  for (const std::string& ending : options_.no_decay) {
+    bool matched = false;
+    for (Slot& slot : slots_)
+      if (slot.name.ends_with(ending)) slot.weight_decay = 0, matched = true;
+    require_match(matched, "no_decay", ending);
+  }
+  for (const auto& [part, factor] : options_.lr_factors) {
+    bool matched = false;
+    for (Slot& slot : slots_)
+      if (slot.name.find(part) != std::string::npos) slot.lr_factor *= static_cast<float>(factor), matched = true;
+    require_match(matched, "lr_factors", part);
+  }
   Device& device = slots_.front().var.device();
   step_ = Tensor::zeros({1}, DType::i64, device);
   lr_ = Tensor::zeros({1}, DType::f32, device);
@@ -24,7 +46,7 @@ void Sgd::step() {
   for (const Slot& slot : slots_) {
     const Tensor& gradient = slot.var.grad();
     if (!gradient.defined()) continue;
-    tensors.push_back({slot.var.value(), gradient, slot.momentum, 1.0f, static_cast<float>(options_.weight_decay)});
+    tensors.push_back({slot.var.value(), gradient, slot.momentum, slot.lr_factor, slot.weight_decay});
     gradients.push_back(gradient);
   }
   kernels::compute_learning_rate(options_.schedule, step_, lr_);

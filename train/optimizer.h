@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/safetensors.h"
@@ -17,8 +18,12 @@ class Sgd {
     kernels::LrSchedule schedule;
     kernels::SgdOptions sgd;
     double weight_decay = 0;
-    double clip_norm = 0;  // largest global norm of the gradients; 0: no clipping
+    double clip_norm = 0;                    // largest global norm of the gradients; 0: no clipping
+    std::vector<std::string> no_decay = {};  // weight decay 0 for parameters whose name ends so ("norm.bias")
+    // Parameters whose name contains the text learn at the rate times the factor; factors of several matches multiply.
+    std::vector<std::pair<std::string, double>> lr_factors = {};
   };
+  // Throws ArgumentError for an entry of no_decay or lr_factors that fits no trained parameter.
   Sgd(models::Model& model, const Options& options);
 
   // One update from the gradients that the parameters hold. A parameter without a gradient is left alone, weight decay
@@ -41,6 +46,7 @@ class Sgd {
     std::string name;
     Var var;
     Tensor momentum;
+    float lr_factor, weight_decay;
   };
   Options options_;
   std::vector<Slot> slots_;

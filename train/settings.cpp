@@ -45,6 +45,22 @@ LrSchedule schedule_settings(const Config& train) {
   s.warmup_factor = train.number("warmup_factor", {.fallback = 0, .min = 0, .max = 1});
   return s;
 }
+
+// Which parameters are exempt from weight decay or have a learning rate of their own.
+void parameter_settings(const Config& train, Sgd::Options& optimizer) {
+  optimizer.no_decay = train.texts("no_decay", {.fallback = std::vector<std::string>{}});
+  const Config factors = train.table("lr_factors");
+  for (const std::string& part : factors.keys()) {
+    if (part.find('.') != std::string::npos) throw train.error("lr_factors", "names without dots", '"' + part + '"');
+    optimizer.lr_factors.emplace_back(part, factors.number(part, {.min = 0}));
+  }
+}
+
+// Each of the two ways of resizing has its own keys; one of the other way would do nothing.
+void require_absent(const Config& eval, const std::vector<std::string>& keys, const std::string& resize) {
+  for (const std::string& key : keys)
+    if (eval.has(key)) throw eval.error(key, "no such key with eval.resize = \"" + resize + '"', "a value");
+}
 }  // namespace
 
 DataSettings data_settings(const Config& config) {
@@ -85,22 +101,33 @@ std::unique_ptr<data::Dataset> make_dataset(const Config& config, const std::str
 TrainSettings train_settings(const Config& config) {
   const Config train = config.table("train");
   TrainSettings s;
-  s.epochs = train.integer32("epochs", {.min = 1});
+  if (!train.has("iterations"))
+    s.epochs = train.integer32("epochs", {.min = 1});
+  else if (train.has("epochs"))
+    throw train.error("iterations", "either epochs or iterations", "both");
+  else
+    s.iterations = train.integer("iterations", {.min = 1});
   s.batch = train.integer32("batch", {.min = 1});
   train.choice("optimizer", {"sgd"}, {.fallback = "sgd"});
   s.optimizer.schedule = schedule_settings(train);
-  s.schedule_per_epoch = train.choice("schedule_per", {"epoch", "iteration"}, {.fallback = "epoch"}) == "epoch";
+  s.schedule_per_epoch = train.choice("schedule_per", {"epoch", "iteration"},
+                                      {.fallback = s.iterations > 0 ? "iteration" : "epoch"}) == "epoch";
+  if (s.schedule_per_epoch && s.iterations > 0)
+    throw train.error("schedule_per", "\"iteration\" with train.iterations", "\"epoch\"");
   s.optimizer.sgd.momentum = static_cast<float>(train.number("momentum", {.fallback = 0.9, .min = 0, .below = 1}));
   s.optimizer.sgd.nesterov = train.boolean("nesterov", {.fallback = false});
   s.optimizer.weight_decay = train.number("weight_decay", {.fallback = 1e-4, .min = 0});
   s.optimizer.clip_norm = train.number("clip_norm", {.fallback = 0, .min = 0});
+  parameter_settings(train, s.optimizer);
   s.precision = parse_dtype(train.choice("precision", {"f32", "bf16"}, {.fallback = "f32"}));
   s.seed = static_cast<uint64_t>(train.integer("seed", {.fallback = 1, .min = 0}));
   s.deterministic = train.boolean("deterministic", {.fallback = true});
-  s.checkpoint_every = train.integer32("checkpoint_every", {.fallback = 1, .min = 1});
+  s.checkpoint_every = train.integer32("checkpoint_every", {.fallback = 1, .min = 0});
+  s.checkpoint_every_steps = train.integer("checkpoint_every_steps", {.fallback = 0, .min = 0});
   s.keep = train.integer32("keep", {.fallback = 3, .min = 1});
   s.log_every = train.integer32("log_every", {.fallback = 20, .min = 1});
   s.max_minutes = train.number("max_minutes", {.fallback = 0, .min = 0});
+  s.precise_bn_batches = train.integer32("precise_bn_batches", {.fallback = 0, .min = 0});
   s.pretrained = train.text("pretrained", {.fallback = ""});
   return s;
 }
@@ -108,7 +135,7 @@ TrainSettings train_settings(const Config& config) {
 ValidateSettings validate_settings(const Config& config) {
   const Config validate = config.table("validate");
   ValidateSettings s;
-  s.every = validate.integer32("every", {.fallback = 1, .min = 1});
+  s.every = validate.integer32("every", {.fallback = 1, .min = 0});
   s.crops = validate.choice("mode", {"whole", "crops"}, {.fallback = "whole"}) == "crops";
   s.best = validate.choice("best", {"miou", "pixel_accuracy"}, {.fallback = s.crops ? "pixel_accuracy" : "miou"});
   if (s.crops && s.best == "miou") throw validate.error("best", "pixel_accuracy with mode = \"crops\"", "\"miou\"");
@@ -118,8 +145,27 @@ ValidateSettings validate_settings(const Config& config) {
 
 EvalSettings eval_settings(const Config& config) {
   const Config eval = config.table("eval");
-  return {.scales = eval.numbers(
-              "scales", {.fallback = std::vector<double>{1.0, 0.5, 0.75, 1.25, 1.5, 1.75}, .max = 8, .above = 0})};
+  EvalSettings s;
+  if (eval.choice("average", {"log_probabilities", "logits"}, {.fallback = "log_probabilities"}) == "logits")
+    s.average = Average::logits;
+  if (eval.choice("resize", {"ratio", "shortest_edge"}, {.fallback = "ratio"}) == "ratio") {
+    require_absent(eval, {"sizes", "max_long_edge", "base_shortest_edge", "base_max_long_edge"}, "ratio");
+    s.scales = eval.numbers("scales",
+                            {.fallback = std::vector<double>{1.0, 0.5, 0.75, 1.25, 1.5, 1.75}, .max = 8, .above = 0});
+    return s;
+  }
+  require_absent(eval, {"scales"}, "shortest_edge");
+  constexpr int64_t kMaxSide = 1 << 15;
+  const auto edge = [&](const char* key, int64_t fallback) {
+    return eval.integer32(key, {.fallback = fallback, .min = 0, .max = kMaxSide});
+  };
+  s.base = {edge("base_shortest_edge", 1024), edge("base_max_long_edge", 2048)};
+  const int longest = edge("max_long_edge", 4096);
+  for (const int64_t size : eval.integers(
+           "sizes", {.fallback = std::vector<int64_t>{512, 768, 1024, 1280, 1536, 2048}, .min = 1, .max = kMaxSide}))
+    s.edges.push_back({static_cast<int>(size), longest});
+  if (s.edges.empty()) throw eval.error("sizes", "at least one size", "none");
+  return s;
 }
 
 }  // namespace segrt::train

@@ -11,6 +11,7 @@
 #include "data/dataset.h"
 #include "data/transform.h"
 #include "train/optimizer.h"
+#include "train/shortest_edge.h"
 
 namespace segrt::train {
 
@@ -27,22 +28,25 @@ std::unique_ptr<data::Dataset> make_dataset(const Config& config, const std::str
 
 // [train]
 struct TrainSettings {
-  int epochs = 0;
+  int epochs = 0;          // the length of training: either this
+  int64_t iterations = 0;  // or this is set, the other 0
   int batch = 0;
   Sgd::Options optimizer;  // schedule.steps_per_unit and total are filled in by the trainer
   bool schedule_per_epoch = true;
   DType precision = DType::f32;  // of activations
   uint64_t seed = 1;             // of the initial weights
   bool deterministic = false;
-  int checkpoint_every = 1;  // epochs
-  int keep = 3;              // checkpoints beside the best
-  int log_every = 20;        // steps
-  double max_minutes = 0;    // stop cleanly after this much training; 0: no limit
-  std::string pretrained;    // weights to start from
+  int checkpoint_every = 1;            // epochs; 0: off
+  int64_t checkpoint_every_steps = 0;  // 0: off
+  int keep = 3;                        // checkpoints beside the best
+  int precise_bn_batches = 0;          // of training data that give the final running statistics; 0: off
+  int log_every = 20;                  // steps
+  double max_minutes = 0;              // stop cleanly after this much training; 0: no limit
+  std::string pretrained;              // weights to start from
 };
 TrainSettings train_settings(const Config& config);
 
-// [validate]: what happens during training after every `every` epochs.
+// [validate]: what happens during training after every `every` epochs (0: never) and at its end.
 struct ValidateSettings {
   int every = 1;
   bool crops = false;         // pixel accuracy on random crops (DRN's published recipe) in place of whole images
@@ -51,9 +55,15 @@ struct ValidateSettings {
 };
 ValidateSettings validate_settings(const Config& config);
 
-// [eval]: the test procedure.
+// What is averaged over the passes of an evaluation.
+enum class Average : uint8_t { log_probabilities, logits };
+
+// [eval]: the test procedure. Scales or edges, whichever are not empty, are the passes of multi-scale evaluation.
 struct EvalSettings {
-  std::vector<double> scales = {1};  // used by multi-scale evaluation
+  Average average = Average::log_probabilities;
+  std::vector<double> scales = {1};
+  std::vector<ShortestEdge> edges = {};
+  ShortestEdge base = {};  // what every image is resized to first
 };
 EvalSettings eval_settings(const Config& config);
 

@@ -16,15 +16,16 @@ namespace segrt::train {
 class Trainer {
  public:
   enum class Outcome : uint8_t { finished, stopped, out_of_time };
+  using ModelBuilder = std::function<std::unique_ptr<models::Model>(const Config& model_table, nn::Init& init)>;
 
   // Builds model, datasets and optimizer. Throws ConfigError (also for keys that nobody reads), FileError.
-  Trainer(const Config& config, Device& device, RunDirectory run);
+  Trainer(const Config& config, Device& device, RunDirectory run, const ModelBuilder& build = models::build);
   ~Trainer();
 
   // Continues from the run's latest checkpoint: same weights, momentum, step, and position in the data.
   void resume();
 
-  // Trains to the last epoch, to max_minutes, or until stop_requested() is true after a step; a checkpoint is written
+  // Trains to the last step, to max_minutes, or until stop_requested() is true after a step; a checkpoint is written
   // in every case. Throws Error naming the step and the first bad tensor when the loss is not finite; nothing is
   // overwritten then.
   Outcome run(RunLog& log, const std::function<bool()>& stop_requested);
@@ -39,11 +40,9 @@ class Trainer {
   void report(RunLog& log, Window& window);
   void check_losses(const Window& window, const Tensor& input);
   void finish_epoch(RunLog& log);
-  double validate(RunLog& log);
-  double validate_crops(RunLog& log);
+  void renew_statistics(RunLog& log);
+  bool validate(RunLog& log);
   void save(RunLog& log, bool is_best);
-  Tensor upload(const data::Batch& batch) const;
-  Tensor upload_labels(const data::Batch& batch) const;
 
   Config config_;
   Device& device_;
@@ -51,17 +50,17 @@ class Trainer {
   DataSettings data_settings_;
   TrainSettings settings_;
   ValidateSettings validate_settings_;
+  EvalSettings eval_settings_;
   std::unique_ptr<data::Dataset> train_set_, val_set_;
   std::unique_ptr<data::TrainTransform> transform_, crop_transform_;
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<models::Model> model_;
   std::unique_ptr<Sgd> optimizer_;
+  kernels::Normalization normalization_{};
+  int64_t total_steps_ = 0;
   Progress progress_;
   std::string notice_;  // for the log, once it is there
-  int64_t last_saved_step_ = -1;
+  int64_t last_saved_step_ = -1, last_validated_step_ = -1;
 };
-
-// Mean and std of a dataset as the normalising kernel takes them.
-kernels::Normalization normalization_of(const data::Dataset& dataset);
 
 }  // namespace segrt::train

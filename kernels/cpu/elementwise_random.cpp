@@ -34,13 +34,14 @@ void normalize_u8(const Tensor& x, const Normalization& n, Tensor& y) {
     std::array<std::array<T, 256>, 3> table;
     for (size_t c = 0; c < 3; ++c)
       for (size_t v = 0; v < 256; ++v)
-        table[c][v] = static_cast<T>((static_cast<float>(v) / 255.0f - n.mean[c]) / n.std[c]);
+        table[c][v] = static_cast<T>((static_cast<float>(v) / n.unit - n.mean[c]) / n.std[c]);
+    const std::array<int64_t, 3> source = n.bgr ? std::array<int64_t, 3>{2, 1, 0} : std::array<int64_t, 3>{0, 1, 2};
     const uint8_t* xp = x.data<uint8_t>();
     T* yp = y.data<T>();
     parallel_ranges(pixels, kMapGrain / 4, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         T* pixel = yp + i * channels;
-        for (size_t c = 0; c < 3; ++c) pixel[c] = table[c][xp[3 * i + static_cast<int64_t>(c)]];
+        for (size_t c = 0; c < 3; ++c) pixel[c] = table[c][xp[3 * i + source[c]]];
         for (int64_t c = 3; c < channels; ++c) pixel[c] = static_cast<T>(0.0f);
       }
     });

@@ -42,7 +42,7 @@ __global__ void normalize_kernel(const uint8_t* x, T* y, int64_t pixels, int cha
   for (int64_t i = global_index(); i < pixels; i += global_size()) {
     float v[kVec<T>] = {};
 #pragma unroll
-    for (int c = 0; c < 3; ++c) v[c] = (to_float(x[3 * i + c]) / 255.0f - n.mean[c]) / n.std[c];
+    for (int c = 0; c < 3; ++c) v[c] = (to_float(x[3 * i + (n.bgr ? 2 - c : c)]) / n.unit - n.mean[c]) / n.std[c];
     if (wide) {
       store_floats<T, kVec<T>>(y + i * channels, v);
     } else {

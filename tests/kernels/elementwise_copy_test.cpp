@@ -205,6 +205,27 @@ TEST_CASE("normalize_u8 divides truly, on every device, and pads with zeros") {
       }
 }
 
+TEST_CASE("normalize_u8 on the scale of the bytes in B,G,R order is x - mean to the last bit, on every device") {
+  const kernels::Normalization n{.mean = {103.530f, 116.280f, 123.675f}, .std = {1, 1, 1}, .unit = 1, .bgr = true};
+  std::vector<uint8_t> bytes(1 * 3 * 257 * 3);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 5 / 3);
+  const size_t pixels = bytes.size() / 3;
+  for (const auto& device : test_devices())
+    for (const int64_t channels : {3, 4}) {
+      CAPTURE(device->name());
+      const Tensor x = Tensor::from<uint8_t>({1, 3, 257, 3}, bytes, *device);
+      Tensor y = filled_with_nan({1, 3, 257, channels}, DType::f32, *device);
+      kernels::normalize_u8(x, n, y);
+      const std::vector<float> got = y.to_vector<float>();
+      const auto width = static_cast<size_t>(channels);
+      for (size_t p = 0; p < pixels; ++p) {
+        REQUIRE(got[width * p + 0] == static_cast<float>(bytes[3 * p + 2]) - 103.530f);
+        REQUIRE(got[width * p + 1] == static_cast<float>(bytes[3 * p + 1]) - 116.280f);
+        REQUIRE(got[width * p + 2] == static_cast<float>(bytes[3 * p + 0]) - 123.675f);
+      }
+    }
+}
+
 TEST_CASE("copies, casts, dropout and normalisation refuse wrong arguments by name") {
   for (const auto& device : test_devices()) {
     const Tensor x = Tensor::zeros({2, 3}, DType::f32, *device), step = Tensor::zeros({1}, DType::i64, *device);
@@ -230,5 +251,8 @@ TEST_CASE("copies, casts, dropout and normalisation refuse wrong arguments by na
     CHECK(error_of([&] {
             kernels::normalize_u8(image, {{0, 0, 0}, {1, 0, 1}}, fits);
           }) == "normalize_u8: std: expected numbers > 0, got 0 for channel 1");
+    CHECK(error_of([&] {
+            kernels::normalize_u8(image, {.mean = {0, 0, 0}, .std = {1, 1, 1}, .unit = 0}, fits);
+          }) == "normalize_u8: unit: expected a number > 0, got 0");
   }
 }

@@ -99,6 +99,32 @@ TEST_CASE("initial weights have the stated distribution and depend on the seed a
   for (const double v : test::to_doubles(init.uniform({1000}, -0.5, 0.25))) CHECK((v >= -0.5 && v < 0.25));
 }
 
+TEST_CASE("a convolution's weights start with the variance of its fan out, or of its fan in within a group") {
+  auto device = Device::create("cpu");
+  nn::Init init(*device, 5);
+  const auto measured = [&](const nn::Conv2d::Options& o) {
+    const nn::Conv2d conv(o, init);
+    double squares = 0;
+    for (const double v : test::to_doubles(conv.weight().value())) squares += v * v;
+    const double n = static_cast<double>(conv.weight().value().numel());
+    return std::pair{std::sqrt(squares / n), 4 / std::sqrt(2 * n)};  // and four times its relative deviation
+  };
+  struct Case {
+    nn::Conv2d::Options options;
+    double std;
+  };
+  constexpr auto kFanIn = nn::Conv2d::WeightInit::fan_in;
+  for (const Case& c :
+       {Case{{.in = 24, .out = 120, .kernel = 3}, std::sqrt(2.0 / (9 * 120))},
+        Case{{.in = 24, .out = 120, .kernel = 3, .weight_init = kFanIn}, std::sqrt(2.0 / (9 * 24))},
+        Case{{.in = 96, .out = 48, .kernel = 1, .weight_init = kFanIn}, std::sqrt(2.0 / 96)},
+        Case{{.in = 512, .out = 512, .kernel = 3, .groups = 512, .weight_init = kFanIn}, std::sqrt(2.0 / 9)}}) {
+    const auto [std, deviation] = measured(c.options);
+    CAPTURE(c.std);
+    CHECK(std::abs(std / c.std - 1) < deviation);
+  }
+}
+
 TEST_CASE("bf16 activations: parameters stay float32 and get float32 gradients") {
   auto device = Device::create("cpu");
   nn::Init init(*device, 3);

@@ -8,7 +8,7 @@
 
 namespace segrt::test {
 
-class TinyNetwork final : public models::Model {
+class TinyNetwork : public models::Model {
  public:
   TinyNetwork(int classes, nn::Init& init)
       : Model("tiny", models::Task::segmentation, classes),

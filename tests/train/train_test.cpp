@@ -198,8 +198,8 @@ TEST_CASE("a mirrored image has the mirrored prediction when flips are averaged"
         for (int c = 0; c < 3; ++c)
           image.row(y)[3 * x + c] = mirrored.row(y)[3 * (13 - x) + c] =
               static_cast<uint8_t>((37 * y + 91 * x + 53 * c + x * y) % 256);
-    const std::vector<double> a = test::to_doubles(evaluator.log_probability_sum(image));
-    const std::vector<double> b = test::to_doubles(evaluator.log_probability_sum(mirrored));
+    const std::vector<double> a = test::to_doubles(evaluator.pixel_scores(image));
+    const std::vector<double> b = test::to_doubles(evaluator.pixel_scores(mirrored));
     double worst = 0;
     for (size_t y = 0; y < 10; ++y)
       for (size_t x = 0; x < 14; ++x)

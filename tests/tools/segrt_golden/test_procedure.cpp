@@ -102,7 +102,7 @@ int64_t check_picture(GoldenFile& file, Fields description, const Item& item, tr
   if (description.has("size_hw"))
     report.equal("size of picture " + item.index,
                  description.get<std::vector<int>>("size_hw") == std::vector<int>{image.height, image.width});
-  const std::vector<double> sum = test::to_doubles(evaluator.log_probability_sum(image));
+  const std::vector<double> sum = test::to_doubles(evaluator.pixel_scores(image));
   if (description.has("sum_log_prob")) {
     Fields stored(description.raw("sum_log_prob"), file.path() + ": images: sum_log_prob");
     const auto shape = stored.get<std::vector<int64_t>>("shape");

@@ -1,0 +1,112 @@
+// The optimizer of Dynamic Routing's recipe in float64: warm-up, poly, clipping before weight decay, exemptions,
+// factors.
+#include "train/optimizer.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/support/tensors.h"
+#include "tests/support/tiny_network.h"
+
+namespace {
+using namespace segrt;
+
+struct Reference {
+  std::string name;
+  std::vector<double> w, m, g;
+  double lr_factor, weight_decay;
+};
+
+// 0.1 * w(k) * (1 - k/4000)^0.9, w(k) = 0.001 (1 - k/1000) + k/1000 for k < 1000, else 1.
+double published_rate(int64_t k) {
+  const double t = static_cast<double>(k);
+  return 0.1 * (k < 1000 ? 0.001 * (1 - t / 1000) + t / 1000 : 1) * std::pow(1 - t / 4000, 0.9);
+}
+
+train::Sgd::Options recipe() {
+  train::Sgd::Options o;
+  o.schedule = {.kind = kernels::LrSchedule::Kind::poly,
+                .base = 0.1,
+                .power = 0.9,
+                .total = 4000,
+                .warmup_steps = 1000,
+                .warmup_factor = 0.001};
+  o.sgd.momentum = 0.9f;
+  o.weight_decay = 0.03;
+  o.clip_norm = 5;
+  o.no_decay = {"bn1.weight", "bn1.bias", "bn2.weight"};
+  o.lr_factors = {{"conv", 2.5}, {"conv2", 3}, {"head.bias", 0}};
+  return o;
+}
+
+void one_step(std::vector<Reference>& parameters, double lr) {
+  double squares = 0;
+  for (const Reference& p : parameters)
+    for (const double v : p.g) squares += v * v;
+  const double clip = std::min(1.0, 5 / (std::sqrt(squares) + 1e-6));
+  for (Reference& p : parameters)
+    for (size_t i = 0; i < p.w.size(); ++i) {
+      const double d = clip * p.g[i] + p.weight_decay * p.w[i];
+      p.m[i] = 0.9 * p.m[i] + d;  // from zero, so that the first is d
+      p.w[i] -= lr * p.lr_factor * p.m[i];
+    }
+}
+}  // namespace
+
+TEST_CASE(
+    "SGD with decay exemptions, rate factors, clipping and warm-up equals the published formulas on every device") {
+  for (const int64_t first : {0, 998, 1998})  // in, at the end of and after the warm-up
+    for (auto& device : test::test_devices()) {
+      CAPTURE(device->name());
+      CAPTURE(first);
+      nn::Init init(*device, 1);
+      test::TinyNetwork net(3, init);
+      train::Sgd sgd(net, recipe());
+      Tensor counter = sgd.step_counter();
+      counter.copy_from(Tensor::from<int64_t>({1}, std::vector<int64_t>{first}, *device));
+      std::vector<Reference> expected;
+      net.visit_parameters([&](const std::string& path, nn::Parameter& p) {
+        const std::vector<double> w = test::to_doubles(p.var.value());
+        const bool exempt = path == "bn1.weight" || path == "bn1.bias" || path == "bn2.weight";
+        const double factor = path == "conv1.weight" ? 2.5 : path == "conv2.weight" ? 7.5 : path == "head.bias" ? 0 : 1;
+        expected.push_back({path, w, std::vector<double>(w.size()), {}, factor, exempt ? 0 : 0.03});
+      });
+      REQUIRE(expected.size() == 8);
+      for (int step = 0; step < 4; ++step) {
+        size_t k = 0;
+        net.visit_parameters([&](const std::string&, nn::Parameter& p) {
+          // Small gradients in one step, so that clipping is idle there.
+          const Tensor grad =
+              test::random_normal(p.var.shape(), DType::f32, *device,
+                                  {.seed = static_cast<uint64_t>(100 * step) + k, .std = step == 2 ? 0.01 : 1.0});
+          expected[k++].g = test::to_doubles(grad);
+          p.var.set_grad(grad);
+        });
+        sgd.step();
+        const double lr = published_rate(first + step);
+        one_step(expected, lr);
+        CHECK(sgd.learning_rate().item() == doctest::Approx(lr).epsilon(1e-6));
+      }
+      size_t k = 0;
+      net.visit_parameters([&](const std::string& path, nn::Parameter& p) {
+        CAPTURE(path);
+        CHECK(test::relative_l2(p.var.value(), expected[k++].w) < 1e-6);
+      });
+    }
+}
+
+TEST_CASE("an exemption or a factor that fits no parameter is refused") {
+  auto device = Device::create("cpu");
+  nn::Init init(*device, 1);
+  test::TinyNetwork net(3, init);
+  train::Sgd::Options o;
+  o.no_decay = {"bn1.bias", "norm.weight"};
+  CHECK(test::error_of([&] { train::Sgd(net, o); }) ==
+        "optimizer: no_decay: \"norm.weight\" fits no trained parameter");
+  o.no_decay = {};
+  o.lr_factors = {{"gate_conv", 2.5}};
+  CHECK(test::error_of([&] { train::Sgd(net, o); }) ==
+        "optimizer: lr_factors: \"gate_conv\" fits no trained parameter");
+}

@@ -1,0 +1,89 @@
+// [train] and [eval]: what they read, and what they refuse.
+#include "train/settings.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/support/tensors.h"
+
+namespace {
+using namespace segrt;
+
+std::string refusal(const std::string& toml, const std::vector<std::string>& overrides = {}) {
+  return test::error_of([&] {
+    const Config config = Config::parse(toml, "x.toml", overrides);
+    train::train_settings(config);
+    train::eval_settings(config);
+    config.check_unused();
+  });
+}
+}  // namespace
+
+TEST_CASE("the length of training is given in epochs or in iterations") {
+  const auto settings = [](const std::string& toml) { return train::train_settings(Config::parse(toml, "x.toml")); };
+  const train::TrainSettings epochs = settings("[train]\nepochs = 3\nbatch = 2\n");
+  CHECK(epochs.epochs == 3);
+  CHECK(epochs.iterations == 0);
+  CHECK(epochs.schedule_per_epoch);
+  const train::TrainSettings iterations = settings("[train]\niterations = 190000\nbatch = 8\n");
+  CHECK(iterations.epochs == 0);
+  CHECK(iterations.iterations == 190000);
+  CHECK_FALSE(iterations.schedule_per_epoch);
+  CHECK(refusal("[train]\nbatch = 2\n").find("train.epochs") != std::string::npos);
+  CHECK(refusal("[train]\nbatch = 2\nepochs = 1\niterations = 5\n") ==
+        "x.toml:4: train.iterations: expected either epochs or iterations, got both");
+  CHECK(refusal("[train]\nbatch = 2\niterations = 5\nschedule_per = \"epoch\"\n") ==
+        "x.toml:4: train.schedule_per: expected \"iteration\" with train.iterations, got \"epoch\"");
+}
+
+TEST_CASE("the saved configuration of a run by iterations reads back") {
+  const Config config =
+      Config::parse("[train]\niterations = 5\nbatch = 1\nlr_factors = { gate_conv = 2.5 }\n", "x.toml");
+  const train::TrainSettings first = train::train_settings(config);
+  const train::TrainSettings again = train::train_settings(Config::parse(config.to_toml(), "again.toml"));
+  CHECK(again.iterations == first.iterations);
+  CHECK(again.optimizer.lr_factors == first.optimizer.lr_factors);
+  CHECK(first.optimizer.lr_factors == std::vector<std::pair<std::string, double>>{{"gate_conv", 2.5}});
+}
+
+TEST_CASE("exemptions and factors are read, and wrong ones refused") {
+  const std::string head = "[train]\nepochs = 1\nbatch = 1\n";
+  const auto s = train::train_settings(Config::parse(
+      head + "no_decay = [\"norm.weight\", \"norm.bias\"]\nprecise_bn_batches = 200\ncheckpoint_every_steps = 5000\n",
+      "x.toml"));
+  CHECK(s.optimizer.no_decay == std::vector<std::string>{"norm.weight", "norm.bias"});
+  CHECK(s.precise_bn_batches == 200);
+  CHECK(s.checkpoint_every_steps == 5000);
+  CHECK(refusal(head + "lr_factors = { gate = -1 }\n").find("train.lr_factors.gate") != std::string::npos);
+  CHECK(refusal(head + "lr_factors = { \"a.b\" = 2 }\n") ==
+        "x.toml:4: train.lr_factors: expected names without dots, got \"a.b\"");
+  CHECK(refusal(head + "lr_factors = 2\n").find("expected a table") != std::string::npos);
+}
+
+TEST_CASE("the two ways of resizing in [eval] have their own keys") {
+  const std::string train = "[train]\nepochs = 1\nbatch = 1\n[eval]\n";
+  const auto settings = [&](const std::string& eval) {
+    return train::eval_settings(Config::parse(train + eval, "x.toml"));
+  };
+  const train::EvalSettings ratio = settings("");
+  CHECK(ratio.average == train::Average::log_probabilities);
+  CHECK(ratio.scales == std::vector<double>{1.0, 0.5, 0.75, 1.25, 1.5, 1.75});
+  CHECK(ratio.edges.empty());
+  CHECK(ratio.base.shortest == 0);
+  const train::EvalSettings edge =
+      settings("average = \"logits\"\nresize = \"shortest_edge\"\nsizes = [512, 768]\nmax_long_edge = 4000\n");
+  CHECK(edge.average == train::Average::logits);
+  REQUIRE(edge.edges.size() == 2);
+  CHECK(edge.edges[1].shortest == 768);
+  CHECK(edge.edges[1].longest == 4000);
+  CHECK(edge.base.shortest == 1024);
+  CHECK(edge.base.longest == 2048);
+  CHECK(refusal(train + "sizes = [512]\n") ==
+        "x.toml:5: eval.sizes: expected no such key with eval.resize = \"ratio\", got a value");
+  CHECK(refusal(train + "base_shortest_edge = 0\n").find("eval.base_shortest_edge") != std::string::npos);
+  CHECK(refusal(train + "resize = \"shortest_edge\"\nscales = [1]\n") ==
+        "x.toml:6: eval.scales: expected no such key with eval.resize = \"shortest_edge\", got a value");
+  CHECK(refusal(train, {"eval.average=mean"}).find("eval.average") != std::string::npos);
+  CHECK(refusal(train + "resize = \"shortest_edge\"\nsizes = []\n").find("eval.sizes: expected at least one size") !=
+        std::string::npos);
+  CHECK(refusal(train + "sizess = [512]\n").find("did you mean eval.sizes?") != std::string::npos);
+}

@@ -1,0 +1,68 @@
+#include "train/network_input.h"
+
+#include "core/error.h"
+
+namespace segrt::train {
+namespace {
+// Rows [begin, begin + count) of one image of x [N,H,W,C], as [count, W*C]: a row is one vector of channels then, so
+// that the kernels that copy slices of channels copy parts of rows.
+Tensor rows(const Tensor& x, int64_t image, int64_t count) {
+  return x.reshape({x.dim(0) * x.dim(1), x.dim(2) * x.dim(3)}).slice(image * x.dim(1), count);
+}
+}  // namespace
+
+kernels::Normalization input_normalization(const models::Model& model, const std::array<double, 3>& mean,
+                                           const std::array<double, 3>& std) {
+  const models::Preprocessing p =
+      model.preprocessing().value_or(models::Preprocessing{.bgr = false, .unit = 255, .mean = mean, .std = std});
+  kernels::Normalization n{};
+  n.bgr = p.bgr;
+  n.unit = static_cast<float>(p.unit);
+  for (size_t c = 0; c < 3; ++c) {
+    n.mean[c] = static_cast<float>(p.mean[c]);
+    n.std[c] = static_cast<float>(p.std[c]);
+  }
+  return n;
+}
+
+Tensor upload_images(const data::Batch& batch, const kernels::Normalization& normalization, DType precision,
+                     Device& device) {
+  Tensor raw = Tensor::empty({batch.size, batch.height, batch.width, 3}, DType::u8, device);
+  device.copy_from_host(raw.raw(), batch.images.data(), raw.nbytes());
+  Tensor x = Tensor::empty(raw.shape(), precision, device);
+  kernels::normalize_u8(raw, normalization, x);
+  return x;
+}
+
+Tensor upload_labels(const data::Batch& batch, Device& device) {
+  Tensor labels = Tensor::empty({batch.size, batch.height, batch.width}, DType::u8, device);
+  device.copy_from_host(labels.raw(), batch.labels.data(), labels.nbytes());
+  return labels;
+}
+
+Tensor padded_to_multiple(const Tensor& x, int multiple) {
+  const auto rounded_up = [multiple](int64_t n) { return (n + multiple - 1) / multiple * multiple; };
+  const int64_t height = rounded_up(x.dim(1)), width = rounded_up(x.dim(2));
+  if (height == x.dim(1) && width == x.dim(2)) return x;
+  const Tensor padded = Tensor::zeros({x.dim(0), height, width, x.dim(3)}, x.dtype(), x.device());
+  for (int64_t n = 0; n < x.dim(0); ++n) {
+    Tensor target = rows(padded, n, x.dim(1));
+    kernels::copy_into_channels(rows(x, n, x.dim(1)), target, 0);
+  }
+  return padded;
+}
+
+Tensor top_left(const Tensor& x, int64_t height, int64_t width) {
+  if (height > x.dim(1) || width > x.dim(2))
+    throw ArgumentError("top_left: expected at most the size of x " + to_string(x.shape()) + ", got " +
+                        std::to_string(height) + "x" + std::to_string(width));
+  if (height == x.dim(1) && width == x.dim(2)) return x;
+  const Tensor part = Tensor::empty({x.dim(0), height, width, x.dim(3)}, x.dtype(), x.device());
+  for (int64_t n = 0; n < x.dim(0); ++n) {
+    Tensor target = rows(part, n, height);
+    kernels::copy_from_channels(rows(x, n, height), 0, target);
+  }
+  return part;
+}
+
+}  // namespace segrt::train

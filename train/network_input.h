@@ -1,0 +1,26 @@
+// From 8-bit images to the input of a network.
+#pragma once
+
+#include <array>
+
+#include "data/batch.h"
+#include "kernels/elementwise.h"
+#include "models/model.h"
+
+namespace segrt::train {
+
+// What the network asks for; else the dataset's own mean and std (RGB, in units of [0,1]).
+kernels::Normalization input_normalization(const models::Model& model, const std::array<double, 3>& mean,
+                                           const std::array<double, 3>& std);
+
+// A batch on the device: images normalised in `precision` [N,H,W,3], labels u8 [N,H,W].
+Tensor upload_images(const data::Batch& batch, const kernels::Normalization& normalization, DType precision,
+                     Device& device);
+Tensor upload_labels(const data::Batch& batch, Device& device);
+
+// x [N,H,W,C] with zeros below and to the right, up to multiples of `multiple`; x itself where nothing is missing.
+Tensor padded_to_multiple(const Tensor& x, int multiple);
+// The first `height` rows and `width` columns of x [N,H,W,C]; x itself where that is all of it. Throws ArgumentError.
+Tensor top_left(const Tensor& x, int64_t height, int64_t width);
+
+}  // namespace segrt::train
