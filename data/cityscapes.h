@@ -1,13 +1,29 @@
-// Cityscapes' two numberings of its labels (Cordts et al. 2016): label ids 0..33 of the annotations (*_labelIds.png),
-// and the train ids 0..18 of the evaluated classes, 255 for the rest, that networks learn (*_trainIds.png).
+// Cityscapes' labels (Cordts et al. 2016) and their two numberings: label ids 0..33 of the annotations
+// (*_labelIds.png), and the train ids 0..18 of the evaluated classes, 255 for the rest, that networks learn
+// (*_labelTrainIds.png).
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string_view>
 
 #include "data/image.h"
 
 namespace segrt::data {
+
+struct CityscapesLabel {
+  int id;  // -1 for licence plates, which are in no label map
+  int train_id;
+  std::string_view name;  // in the annotations
+};
+// All 35, by id, the licence plate last.
+std::span<const CityscapesLabel> cityscapes_label_list();
+
+// The label called `name`. A name that is none but ends in "group" is that of the thing there are several of
+// ("cargroup": car; "polegroup" is a label of its own). Null where there is no such label.
+const CityscapesLabel* find_cityscapes_label(std::string_view name);
 
 using LabelMap = std::array<uint8_t, 256>;  // new value of each value
 
@@ -19,5 +35,9 @@ LabelMap cityscapes_label_ids();
 
 // y[p] = map[x[p]]. Throws ArgumentError unless the image has one channel.
 Image relabel(const Image& x, const LabelMap& map);
+
+// A map of label ids as one of train ids. Throws FileError naming `path`, the first pixel and its value where a value
+// is no label id.
+Image label_ids_to_train_ids(const std::filesystem::path& path, const Image& label_ids);
 
 }  // namespace segrt::data

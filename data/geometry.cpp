@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "core/error.h"
 
@@ -103,6 +104,37 @@ std::vector<int> crop_indices(int length, int size, int begin, const Padding& pa
   axis.erase(axis.begin(), axis.begin() + begin);
   axis.resize(static_cast<size_t>(size));
   return axis;
+}
+
+std::vector<int> identity_indices(int length) {
+  std::vector<int> axis(static_cast<size_t>(length));
+  std::iota(axis.begin(), axis.end(), 0);
+  return axis;
+}
+
+Window window_of(std::span<const int> rows, std::span<const int> columns) {
+  auto range = [](std::span<const int> axis) {
+    int low = -1, high = -1;
+    for (const int i : axis) {
+      if (i < 0) continue;
+      low = low < 0 ? i : std::min(low, i);
+      high = std::max(high, i);
+    }
+    return low < 0 ? std::pair{0, 1} : std::pair{low, high - low + 1};
+  };
+  const auto [y, height] = range(rows);
+  const auto [x, width] = range(columns);
+  return {y, x, height, width};
+}
+
+void shift_indices(std::span<int> axis, int origin) {
+  for (int& i : axis)
+    if (i >= 0) i -= origin;
+}
+
+void compose_indices(std::span<int> axis, std::span<const int> source) {
+  for (int& i : axis)
+    if (i >= 0) i = source[static_cast<size_t>(i)];
 }
 
 Image crop(const Image& image, int height, int width, int y, int x, const Padding& padding) {

@@ -43,6 +43,15 @@ Image crop(const Image& image, int height, int width, int y, int x, const Paddin
 // The index table of one axis of crop().
 std::vector<int> crop_indices(int length, int size, int begin, const Padding& padding);
 
+// 0, 1, ..., length - 1: an axis that stays as it is.
+std::vector<int> identity_indices(int length);
+// Smallest window that holds all pixels that two tables read; one pixel at the start of an axis that is all padding.
+Window window_of(std::span<const int> rows, std::span<const int> columns);
+// The table for an image of which only the part from `origin` on is there. Padding stays padding.
+void shift_indices(std::span<int> axis, int origin);
+// axis[i] := source[axis[i]]: the table of a step that follows another. Padding stays padding.
+void compose_indices(std::span<int> axis, std::span<const int> source);
+
 // Rotation counter-clockwise about the image centre, same size; what turns in from outside is the image's mirror
 // (bilinear sampling, truncated to 8 bits) or, for labels, `fill` (nearest, 16.16 fixed point). It is done on a canvas
 // padded by one height above and below and one width left and right; beyond that is 0. Angle 0 copies.

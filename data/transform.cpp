@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "core/error.h"
@@ -14,43 +13,11 @@ namespace {
 
 Filter filter_for(double ratio) { return ratio < 1.0 ? Filter::lanczos : Filter::bicubic; }
 
-std::vector<int> identity(int length) {
-  std::vector<int> indices(static_cast<size_t>(length));
-  std::iota(indices.begin(), indices.end(), 0);
-  return indices;
-}
-
 // The source indices of an output axis: pad and crop of a scaled axis, then the flip.
 std::vector<int> output_axis(int length, int crop_size, int begin, const Padding& padding, bool flip) {
-  std::vector<int> axis = crop_size > 0 ? crop_indices(length, crop_size, begin, padding) : identity(length);
+  std::vector<int> axis = crop_size > 0 ? crop_indices(length, crop_size, begin, padding) : identity_indices(length);
   if (flip) std::reverse(axis.begin(), axis.end());
   return axis;
-}
-
-// Smallest window that holds all indices used; negative ones are padding.
-Window bounds(const std::vector<int>& rows, const std::vector<int>& columns) {
-  auto range = [](const std::vector<int>& axis) {
-    int low = -1, high = -1;
-    for (const int i : axis) {
-      if (i < 0) continue;
-      low = low < 0 ? i : std::min(low, i);
-      high = std::max(high, i);
-    }
-    return low < 0 ? std::pair{0, 1} : std::pair{low, high - low + 1};
-  };
-  const auto [y, height] = range(rows);
-  const auto [x, width] = range(columns);
-  return {y, x, height, width};
-}
-
-void shift(std::vector<int>& axis, int origin) {
-  for (int& i : axis)
-    if (i >= 0) i -= origin;
-}
-
-void compose(std::vector<int>& axis, const std::vector<int>& source) {
-  for (int& i : axis)
-    if (i >= 0) i = source[static_cast<size_t>(i)];
 }
 
 }  // namespace
@@ -107,12 +74,12 @@ Sample TrainTransform::apply(const Sample& sample, const Draws& draws) const {
   {
     auto [rows, columns] = axes(options_.image_padding);
     const Resizing resizing{image.height, image.width, height, width, filter_for(draws.ratio)};
-    const Window target = bounds(rows, columns), source = resizing.source(target);
+    const Window target = window_of(rows, columns), source = resizing.source(target);
     const Image part = draws.angle_degrees == 0 ? Image() : rotate_image(image, draws.angle_degrees, source);
     const Image scaled = part.empty() ? resizing.apply(image, {0, 0, image.height, image.width}, target)
                                       : resizing.apply(part, source, target);
-    shift(rows, target.y);
-    shift(columns, target.x);
+    shift_indices(rows, target.y);
+    shift_indices(columns, target.x);
     out.image = gather(scaled, rows, columns, options_.image_padding.value);
   }
   const Image& label = sample.label;
@@ -122,16 +89,16 @@ Sample TrainTransform::apply(const Sample& sample, const Draws& draws) const {
                                     label.height, label.width));
   auto [rows, columns] = axes({.reflect = false, .value = options_.label_fill});
   if (draws.ratio != 1.0) {
-    compose(rows, nearest_indices(label.height, height));
-    compose(columns, nearest_indices(label.width, width));
+    compose_indices(rows, nearest_indices(label.height, height));
+    compose_indices(columns, nearest_indices(label.width, width));
   }
   if (draws.angle_degrees == 0) {
     out.label = gather(label, rows, columns, options_.label_fill);
     return out;
   }
-  const Window source = bounds(rows, columns);
-  shift(rows, source.y);
-  shift(columns, source.x);
+  const Window source = window_of(rows, columns);
+  shift_indices(rows, source.y);
+  shift_indices(columns, source.x);
   out.label =
       gather(rotate_label(label, draws.angle_degrees, options_.label_fill, source), rows, columns, options_.label_fill);
   return out;

@@ -1,0 +1,51 @@
+// Cityscapes with its fine annotations, read from the folders it comes in (data/cityscapes_files.h).
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "data/cityscapes_files.h"
+#include "data/dataset.h"
+
+namespace segrt::data {
+
+class Cityscapes final : public Dataset {
+ public:
+  // Which label maps are read: train ids as they are; label ids, mapped to train ids on the way; per frame the train
+  // ids where there are any, else the label ids.
+  enum class Labels : uint8_t { train_ids, label_ids, automatic };
+  struct Options {
+    std::filesystem::path root{};
+    std::string split = "train";  // train, val or test; test has no labels, only placeholders that are not read
+    Labels labels = Labels::automatic;
+  };
+  // Lists the files, sorted by city, then name, and reads none. Throws FileError naming the file or folder: a folder
+  // that is missing, a split without images or without label maps, an image without a label map, a label map without an
+  // image.
+  explicit Cityscapes(const Options& options);
+
+  const std::string& name() const override { return name_; }
+  int64_t size() const override { return static_cast<int64_t>(frames_.size()); }
+  // Throws FileError for an unreadable file, an image and label map of different sizes, and label values that are no
+  // train id (or label id). The sample's name is the image's path below the root.
+  Sample load(int64_t index) const override;
+  const LabelTable& classes() const override { return classes_; }
+  bool has_labels() const override { return has_labels_; }
+  // Of up to 500 training images' pixels together, as published with DRN (Yu et al. 2017).
+  std::array<double, 3> mean() const override;
+  std::array<double, 3> std() const override;
+
+ private:
+  void find_labels(Labels wanted);
+
+  std::filesystem::path root_;
+  std::string split_, name_;
+  std::vector<CityscapesFrame> frames_;
+  bool has_labels_ = true;
+  std::vector<bool> label_ids_;  // per frame: its label map holds label ids
+  LabelTable classes_;
+};
+
+}  // namespace segrt::data
