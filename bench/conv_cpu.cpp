@@ -4,12 +4,11 @@
 //   bench_conv_cpu [--threads N] [--repeat N] [--layer NAME] [--mode forward|bf16|train]
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "bench/timing.h"
 #include "core/parallel.h"
 #include "core/random.h"
 #include "kernels/conv.h"
@@ -47,23 +46,6 @@ struct Options {
   int threads = 0, repeat = 7;
   std::string layer, mode;
 };
-
-struct Timing {
-  double minimum_ms = 0, median_ms = 0;
-};
-
-Timing time(int repeat, const std::function<void()>& f) {
-  f();  // makes primitives
-  f();  // keeps packed weights
-  std::vector<double> ms;
-  for (int i = 0; i < repeat; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    f();
-    ms.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
-  }
-  std::sort(ms.begin(), ms.end());
-  return {ms.front(), ms[ms.size() / 2]};
-}
 
 Tensor random_tensor(const Shape& shape, DType dtype, Device& device, uint64_t seed) {
   Rng rng(seed, 0);

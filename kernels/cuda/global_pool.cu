@@ -1,3 +1,5 @@
+#include "kernels/cuda/global_pool.h"
+
 #include "kernels/cuda/channel_vectors.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/pool.h"
@@ -60,18 +62,25 @@ __global__ void pool_spread_kernel(const T* dy, T* dx, int pixels, int channels)
 
 }  // namespace
 
-void global_avg_pool_forward(const Tensor& x, Tensor& y) {
-  Device& device = x.device();
+Tensor pool_partials(const Tensor& x) {
   const int64_t batch = x.dim(0), pixels = x.dim(1) * x.dim(2), channels = x.dim(3);
   const int64_t parts = ceil_div(pixels, kPixelsPerPart);
-  Tensor partials = Tensor::empty({batch, parts, channels}, DType::f32, device);
+  Tensor partials = Tensor::empty({batch, parts, channels}, DType::f32, x.device());
   dispatch_float(x.dtype(), [&]<typename T>() {
-    launch(device, pool_partials_kernel<T>,
+    launch(x.device(), pool_partials_kernel<T>,
            {.grid = {blocks_for(channels, kChannels), parts, batch}, .block = kThreads}, x.data<T>(),
            partials.data<float>(), pixels, channels);
-    launch(device, pool_mean_kernel<T>,
+  });
+  return partials;
+}
+
+void global_avg_pool_forward(const Tensor& x, Tensor& y) {
+  const int64_t batch = x.dim(0), pixels = x.dim(1) * x.dim(2), channels = x.dim(3);
+  const Tensor partials = pool_partials(x);
+  dispatch_float(x.dtype(), [&]<typename T>() {
+    launch(x.device(), pool_mean_kernel<T>,
            {.grid = {blocks_for(channels, kThreads), batch}, .block = kThreads, .barrier_free = true},
-           partials.data<float>(), y.data<T>(), parts, pixels, channels);
+           partials.data<float>(), y.data<T>(), partials.dim(1), pixels, channels);
   });
 }
 

@@ -1,0 +1,97 @@
+#include "autograd/routing.h"
+
+#include "core/error.h"
+#include "kernels/gate.h"
+
+namespace segrt::autograd {
+
+Var gate(const Var& y, const Var& weight, const Var& bias, Tensor* z_out) {
+  const int64_t batch = y.dim(0), slots = weight.dim(0);
+  Tensor pooled = Tensor::empty({batch, y.dim(3)}, weight.dtype(), y.device());
+  Tensor z = Tensor::empty({batch, slots}, weight.dtype(), y.device()), g = Tensor::like(z);
+  kernels::gate_forward(y.value(), weight.value(), bias.value(), pooled, z, g);
+  if (z_out != nullptr) *z_out = z;
+  // The map y is not kept: its mean is all that the 1x1 convolution saw of it.
+  return record("gate", {y, weight, bias}, g,
+                [pooled, g, weight_v = weight.value(), shape = y.shape(), dtype = y.dtype(), dy_wanted = y.needs_grad(),
+                 dweight_wanted = weight.needs_grad(), dbias_wanted = bias.needs_grad()](const Tensor& dg) -> Grads {
+                  Tensor dy, dweight, dbias;
+                  if (dy_wanted) dy = Tensor::empty(shape, dtype, dg.device());
+                  if (dweight_wanted) dweight = Tensor::like(weight_v);
+                  if (dbias_wanted) dbias = Tensor::empty({weight_v.dim(0)}, dg.dtype(), dg.device());
+                  const auto wanted = [](Tensor& t) { return t.defined() ? &t : nullptr; };
+                  kernels::gate_backward(dg, pooled, g, weight_v, wanted(dy), wanted(dweight), wanted(dbias));
+                  return {dy, dweight, dbias};
+                });
+}
+
+namespace {
+using Rule = kernels::GatedTerm::Rule;
+
+// What the backward pass keeps of a term: x only for its gate's gradient.
+struct SavedTerm {
+  explicit SavedTerm(const RoutedTerm& t)
+      : gate(t.gate.value()),
+        shape(t.x.shape()),
+        slot(t.slot),
+        rule(t.rule),
+        upsample2(t.upsample2),
+        dx_wanted(t.x.needs_grad()),
+        dgate_wanted(t.rule == Rule::gated && t.gate.needs_grad()) {
+    if (dgate_wanted) x = t.x.value();
+  }
+  kernels::GatedTerm term() const {
+    return {x.defined() ? &x : nullptr, gate.defined() ? &gate : nullptr, slot, rule, upsample2};
+  }
+
+  Tensor x, gate;
+  Shape shape;
+  int slot;
+  Rule rule;
+  bool upsample2, dx_wanted, dgate_wanted;
+};
+
+Grads gated_sum_gradients(const Tensor& dy, const std::vector<SavedTerm>& saved) {
+  const size_t count = saved.size();
+  Grads grads(2 * count);  // of every x, then of every gate
+  std::vector<kernels::GatedTerm> terms;
+  std::vector<kernels::GatedTermGrads> wanted(count);
+  for (size_t t = 0; t < count; ++t) {
+    const SavedTerm& s = saved[t];
+    terms.push_back(s.term());
+    if (s.dx_wanted) {
+      const bool identity = s.rule == Rule::plain && !s.upsample2;
+      grads[t] = identity ? dy : Tensor::empty(s.shape, dy.dtype(), dy.device());
+      if (!identity) wanted[t].dx = &grads[t];
+    }
+    if (s.dgate_wanted) {
+      grads[count + t] = Tensor::zeros_like(s.gate);
+      wanted[t].dgate = &grads[count + t];
+    }
+  }
+  kernels::gated_sum_backward(dy, terms, wanted);
+  return grads;
+}
+}  // namespace
+
+Var gated_sum(const std::vector<RoutedTerm>& terms) {
+  if (terms.empty()) throw ArgumentError("gated_sum: expected 1 to 4 terms, got 0");
+  const Var& x = terms[0].x;
+  const int64_t grow = terms[0].upsample2 ? 2 : 1;
+  Tensor y = Tensor::empty({x.dim(0), grow * x.dim(1), grow * x.dim(2), x.dim(3)}, x.dtype(), x.device());
+  std::vector<kernels::GatedTerm> values;
+  std::vector<SavedTerm> saved;
+  std::vector<Var> inputs, gates;
+  for (const RoutedTerm& t : terms) {
+    values.push_back({&t.x.value(), t.gate.defined() ? &t.gate.value() : nullptr, t.slot, t.rule, t.upsample2});
+    saved.emplace_back(t);
+    inputs.push_back(t.x);
+    gates.push_back(t.rule == Rule::gated ? t.gate : Var());
+  }
+  kernels::gated_sum_forward(values, y);
+  inputs.insert(inputs.end(), gates.begin(), gates.end());
+  return record("gated_sum", inputs, y,
+                [saved = std::move(saved)](const Tensor& dy) -> Grads { return gated_sum_gradients(dy, saved); });
+}
+
+}  // namespace segrt::autograd

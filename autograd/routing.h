@@ -1,0 +1,28 @@
+// Differentiable operators of dynamic routing: a cell's gate and the gated sum of paths; formulas in kernels/gate.h and
+// kernels/gated_sum.h.
+#pragma once
+
+#include <vector>
+
+#include "autograd/tape.h"
+#include "kernels/gated_sum.h"
+
+namespace segrt::autograd {
+
+// g [N,S] = max(tanh(z), 0), z = conv1x1(mean of y over positions) + bias.  y [N,H,W,K]; weight [S,1,1,K], bias [S] f32
+// (f64 with f64 y), as is g. z_out (or nullptr) receives z [N,S].
+Var gate(const Var& y, const Var& weight, const Var& bias, Tensor* z_out = nullptr);
+
+struct RoutedTerm {
+  Var x;          // [N,P,Q,C], or [N,P/2,Q/2,C] with upsample2
+  Var gate = {};  // [N,S]; undefined for a plain term
+  int slot = 0;
+  kernels::GatedTerm::Rule rule = kernels::GatedTerm::Rule::plain;
+  bool upsample2 = false;
+};
+
+// y [N,P,Q,C] = sum over the 1 to 4 terms, in order. A gate's gradient is 0 for samples whose path is closed, and
+// where_all_closed passes none.
+Var gated_sum(const std::vector<RoutedTerm>& terms);
+
+}  // namespace segrt::autograd
