@@ -71,6 +71,7 @@ int train_network(const std::string& config_path, const std::string& output, boo
     throw FileError(run.path().string() +
                     ": holds a run already; add --resume to continue it, or choose another folder with -o");
   train::Trainer trainer(config, *device, run);
+  const train::RunLock lock(run);
   if (resume) trainer.resume();
   run.create(config);
   train::RunLog log({.directory = run.path()});

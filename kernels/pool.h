@@ -14,6 +14,13 @@ struct PoolGeometry {
       false;  // round the output size up; a window that would start in the right or bottom padding is dropped
   bool count_include_pad =
       false;  // average pooling: divide by the window's size within the padded input, not its real elements
+
+  struct Square {
+    int kernel = 2, stride = 1, padding = 0;
+  };
+  static PoolGeometry square(const Square& s) {
+    return {s.kernel, s.kernel, s.stride, s.stride, s.padding, s.padding, s.padding, s.padding};
+  }
 };
 
 Shape pool2d_output_shape(const Shape& x, const PoolGeometry& g);

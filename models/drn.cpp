@@ -100,14 +100,7 @@ class Trunk {
     Var x =
         stem_stage_ != nullptr ? stem_stage_->forward(image) : nn::conv_bn(*stem_conv_, *stem_bn_, image, Act::relu);
     if (family_ == Family::A)  // the padding of this pool is minus infinity
-      x = autograd::max_pool2d(x, {.kernel_h = 3,
-                                   .kernel_w = 3,
-                                   .stride_h = 2,
-                                   .stride_w = 2,
-                                   .pad_top = 1,
-                                   .pad_left = 1,
-                                   .pad_bottom = 1,
-                                   .pad_right = 1});
+      x = autograd::max_pool2d(x, kernels::PoolGeometry::square({.kernel = 3, .stride = 2, .padding = 1}));
     tapped("stem", x);
     for (size_t k = 0; k < stages_.size(); ++k) {
       x = stages_[k]->forward(x);
@@ -152,8 +145,7 @@ class DrnClassifier final : public Model {
                           std::to_string(pool_size_) + " cells, the map is " + to_string(x.shape()) +
                           "; use a larger image or a smaller model.pool_size");
     const int stride = family_ == Family::A ? 1 : pool_size_;
-    x = autograd::avg_pool2d(x,
-                             {.kernel_h = pool_size_, .kernel_w = pool_size_, .stride_h = stride, .stride_w = stride});
+    x = autograd::avg_pool2d(x, kernels::PoolGeometry::square({.kernel = pool_size_, .stride = stride}));
     tapped("avgpool", x);
     if (conv_ != nullptr) return {{.scores = conv_->forward(x), .up = {}}};
     if (x.dim(1) != 1 || x.dim(2) != 1)

@@ -1,10 +1,15 @@
 #include "train/checkpoint.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <system_error>
 #include <vector>
 
 #include "core/error.h"
@@ -160,6 +165,21 @@ void RunDirectory::publish(int64_t step, bool is_best, int keep) const {
   std::sort(numbered_files.begin(), numbered_files.end());
   for (size_t i = 0; i + static_cast<size_t>(keep) < numbered_files.size(); ++i) fs::remove(numbered_files[i], error);
 }
+
+RunLock::RunLock(const RunDirectory& run) {
+  std::error_code failure;
+  fs::create_directories(run.path(), failure);
+  const std::string path = (run.path() / ".lock").string();
+  fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd_ < 0) throw FileError(path + ": cannot create: " + std::system_category().message(errno));
+  if (flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
+  const int reason = errno;
+  close(fd_);
+  if (reason == EWOULDBLOCK) throw FileError(run.path().string() + ": another process is training in this folder");
+  throw FileError(path + ": cannot lock: " + std::system_category().message(reason));
+}
+
+RunLock::~RunLock() { close(fd_); }
 
 std::optional<RunDirectory> newest_run(const fs::path& runs) {
   std::optional<RunDirectory> newest;

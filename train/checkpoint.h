@@ -74,6 +74,20 @@ class RunDirectory {
   std::filesystem::path path_;
 };
 
+// Held while a process trains in a run's folder, so that a second one does not write among its files. The folder is
+// created; the system lets go of the lock when the process ends, however it ends. Throws FileError when another process
+// holds it.
+class RunLock {
+ public:
+  explicit RunLock(const RunDirectory& run);
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+  ~RunLock();
+
+ private:
+  int fd_ = -1;
+};
+
 // The run under `runs` whose latest checkpoint is the newest; none when there is no run.
 std::optional<RunDirectory> newest_run(const std::filesystem::path& runs);
 // What a user named: a run directory (its best checkpoint, or the latest where there is no best) or a file. Throws

@@ -28,8 +28,9 @@ void through_f32(Tensor& out, const F& f) {
 
 bool keeps_bf16(const Tensor& x) { return x.dtype() == DType::bf16 && vendor::onednn_has_amx_bf16(); }
 
-// oneDNN 2.6.3 writes NaN and past its buffers in bf16 weight gradients on AMX from image width 384 up; 256 is right.
-constexpr int64_t kWidestBf16WeightGradient = 256;
+// oneDNN 2.6.3 is wrong in bf16 weight gradients on AMX, and writes past its buffers, from image width 225 up, at some
+// heights; up to 224 every size that was tried is right.
+constexpr int64_t kWidestBf16WeightGradient = 224;
 
 bool is_dilated(const ConvGeometry& g) { return g.dilation_h > 1 || g.dilation_w > 1; }
 

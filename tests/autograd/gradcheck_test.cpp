@@ -95,14 +95,7 @@ TEST_CASE_FIXTURE(Fixture, "batch_norm in training and with frozen statistics, w
 }
 
 TEST_CASE_FIXTURE(Fixture, "pooling") {
-  const kernels::PoolGeometry g{.kernel_h = 3,
-                                .kernel_w = 3,
-                                .stride_h = 2,
-                                .stride_w = 2,
-                                .pad_top = 1,
-                                .pad_left = 1,
-                                .pad_bottom = 1,
-                                .pad_right = 1};
+  const auto g = kernels::PoolGeometry::square({.kernel = 3, .stride = 2, .padding = 1});
   check([&](const std::vector<Var>& v) { return max_pool2d(v[0], g); }, {input({2, 5, 6, 2})});
   check([&](const std::vector<Var>& v) { return avg_pool2d(v[0], g); }, {input({1, 5, 6, 3})});
   check([](const std::vector<Var>& v) { return global_avg_pool(v[0]); }, {input({2, 3, 5, 3})});

@@ -154,6 +154,17 @@ TEST_CASE("CRC-32C of the check string, and the frames of an event file") {
                                            3 + 2 + 2 + 5 + 5));
 }
 
+TEST_CASE_FIXTURE(Folder, "a run's folder belongs to one process at a time") {
+  const train::RunDirectory run(path / "new" / "run");
+  {
+    const train::RunLock lock(run);
+    CHECK(test::error_of([&] { const train::RunLock second(run); }) ==
+          run.path().string() + ": another process is training in this folder");
+  }
+  const train::RunLock again(run);
+  CHECK(fs::exists(run.path()));
+}
+
 TEST_CASE("the run log appends JSON lines, with null for a score that is not defined") {
   const Folder folder;
   for (int start = 0; start < 2; ++start) {
