@@ -45,7 +45,7 @@ ConvUnit ConvUnit::make(nn::Module& parent, const std::string& name, nn::Conv2d:
 
 Cell::Cell(const Options& o, nn::Init& init) : options_(o) {
   const int c = o.channels;
-  if (!o.gated) constant_gates_ = buffer("gate_weights_beta", init.constant({1, slots(), 1, 1}, 1));
+  if (!o.gated) constant_gates_ = buffer("gate_weights_beta", init.constant({1, 1, 1, slots()}, 1));
   nn::Module& op =
       child<nn::Sequence>("cell_ops").child<nn::Sequence>("_ops").child<nn::Sequence>("0").child<nn::Sequence>("op");
   depthwise1_ = &op.child<nn::Conv2d>("0", depthwise(c), init);

@@ -73,7 +73,7 @@ class Cell final : public nn::Module {
   Var body(const Var& x, const Tensor& drop) const;
 
   Options options_;
-  Tensor constant_gates_;  // gates off: ones [1,S,1,1]
+  Tensor constant_gates_;  // gates off: ones [1,1,1,S]
   nn::Conv2d *depthwise1_, *depthwise2_;
   ConvUnit pointwise1_, pointwise2_;
   ConvUnit up_, down_, gate_;

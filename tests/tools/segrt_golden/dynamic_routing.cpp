@@ -94,7 +94,7 @@ double mean(const std::vector<double>& values) {
   return sum / static_cast<double>(values.size());
 }
 
-// Equal where one is NaN, and the largest difference elsewhere.
+// Equal where one is NaN, and elsewhere the largest difference, relative where the expected value is beyond 1.
 void nan_max_abs(const std::string& name, const std::vector<double>& got, const std::vector<double>& expected,
                  double tolerance, Report& report) {
   if (got.size() != expected.size()) return report.fail(name, "another number of values");
@@ -102,9 +102,10 @@ void nan_max_abs(const std::string& name, const std::vector<double>& got, const 
   for (size_t i = 0; i < got.size(); ++i) {
     if (std::isnan(got[i]) != std::isnan(expected[i]))
       return report.fail(name, fmt::format("entry {}: {}, expected {}", i, got[i], expected[i]));
-    if (!std::isnan(got[i])) worst = std::max(worst, std::abs(got[i] - expected[i]));
+    if (!std::isnan(got[i]))
+      worst = std::max(worst, std::abs(got[i] - expected[i]) / std::max(1.0, std::abs(expected[i])));
   }
-  report.error(name, "max abs", worst, tolerance);
+  report.error(name, "max error", worst, tolerance);
 }
 
 void check_flops(GoldenFile& file, const DynamicRouting& model, const Routing& r, const std::string& suffix,

@@ -13,7 +13,7 @@ namespace segrt::golden {
 
 // Gates, or their logits, as [1+L, 4, (keep, up, down), N]; NaN where absent or not evaluated.
 std::vector<double> routing_grid(const models::Routing& routing, bool values);
-// The largest difference; a NaN must meet a NaN.
+// The largest difference, relative where the expected value is beyond 1; a NaN must meet a NaN.
 void compare_with_gaps(const std::string& name, const std::vector<double>& got, const std::vector<double>& expected,
                        double tolerance, Report& report);
 
