@@ -4,7 +4,6 @@
 #include "kernels/cpu/gated_sum.h"
 #include "kernels/cpu/gated_terms.h"
 #include "kernels/cpu/map_chunks.h"
-#include "kernels/cpu/vector_math.h"
 #include "kernels/dispatch.h"
 
 namespace segrt::kernels::cpu {
@@ -36,9 +35,10 @@ template <typename T>
 struct Backward {
   using A = accumulator_t<T>;
   struct Scratch {
-    std::vector<A> columns;  // dy gathered along the vertical: [width, channels]
-    std::vector<A> row;      // and along the horizontal: [half width, channels]
+    std::vector<A> columns;  // dy gathered along the vertical: a row [width, channels]
+    std::vector<A> pixels;   // and along the horizontal: `tile()` pixels of the half-sized map
   };
+  int64_t tile() const { return std::max<int64_t>(1, kGatedChunk / 2 / m.channels); }
 
   // Row p of dy, for the terms that are not upsampled.
   void add_row(int64_t n, int64_t p, TermSums& sums) const {
@@ -61,41 +61,55 @@ struct Backward {
 
   // The transpose of upsampling gathers row i from rows 2i - 1 ... 2i + 2 with weights 1/4, 3/4, 3/4, 1/4. Clamping
   // here gives what clamping gave there: at an edge the outermost row of y took both of its taps from one row of x.
-  void gather(int64_t n, int64_t i, Scratch& s) const {
+  void gather_rows(int64_t n, int64_t i, A* __restrict columns) const {
     const auto row = [&](int64_t p) {
       return dy + (n * m.height + std::clamp<int64_t>(p, 0, m.height - 1)) * m.row_size();
     };
     const T *a = row(2 * i - 1), *b = row(2 * i), *c = row(2 * i + 1), *d = row(2 * i + 2);
-    A* __restrict to = s.columns.data();
     for (int64_t e = 0; e < m.row_size(); ++e)
-      to[e] = A(0.75) * (static_cast<A>(b[e]) + static_cast<A>(c[e])) +
-              A(0.25) * (static_cast<A>(a[e]) + static_cast<A>(d[e]));
-    for (int64_t j = 0; j < m.half_width(); ++j) {
-      const auto column = [&](int64_t q) { return to + std::clamp<int64_t>(q, 0, m.width - 1) * m.channels; };
-      const A *e = column(2 * j - 1), *f = column(2 * j), *g = column(2 * j + 1), *h = column(2 * j + 2);
-      A* __restrict sum = s.row.data() + j * m.channels;
-      for (int64_t k = 0; k < m.channels; ++k) sum[k] = A(0.75) * (f[k] + g[k]) + A(0.25) * (e[k] + h[k]);
-    }
+      columns[e] = A(0.75) * (static_cast<A>(b[e]) + static_cast<A>(c[e])) +
+                   A(0.25) * (static_cast<A>(a[e]) + static_cast<A>(d[e]));
+  }
+  // The same along a row, for pixels [begin, end) of the half-sized map.
+  void gather_columns(const A* columns, int64_t begin, int64_t end, A* pixels) const {
+    for_channel_lanes<A>(m.channels, [&]<typename V>(int64_t k) {
+      const auto column = [&](int64_t q) {
+        return load_as<V>(columns + std::clamp<int64_t>(q, 0, m.width - 1) * m.channels + k);
+      };
+      V a = column(2 * begin - 1), b = column(2 * begin);
+      for (int64_t j = begin; j < end; ++j) {
+        const V c = column(2 * j + 1), d = column(2 * j + 2);
+        store_as<V>(pixels + (j - begin) * m.channels + k, A(0.75) * (b + c) + A(0.25) * (a + d));
+        a = c;
+        b = d;
+      }
+    });
   }
 
   // Row i of the half-sized maps. <dy, R x> = <R^T dy, x>: the gates' gradients come from what dx needs anyway.
   void add_half_row(int64_t n, int64_t i, Scratch& s, TermSums& sums) const {
-    bool gathered = false;
-    for (size_t t = 0; t < terms.count; ++t) {
-      const TermView<T>& term = terms.term[t];
-      if (!term.upsample2 || (term.dx == nullptr && term.dgate == nullptr)) continue;
-      const A f = term.factor(n);
-      T* dx = term.dx != nullptr ? term.row(term.dx, m, n, i) : nullptr;
-      if (f == A{0}) {
-        if (dx != nullptr) std::fill_n(dx, m.half_row_size(), T(0.0f));
-        continue;
-      }
-      if (!gathered) gather(n, i, s);
-      gathered = true;
-      const T* x = term.x != nullptr ? term.row(term.x, m, n, i) : nullptr;
-      for_chunks(m.half_row_size(), [&](int64_t at, int64_t size) {
-        chunk_gradient(term, f, s.row.data() + at, x != nullptr ? x + at : nullptr, dx != nullptr ? dx + at : nullptr,
-                       size, sums[t]);
+    bool any = false;
+    for (const TermView<T>& term : terms) {
+      if (!term.upsample2) continue;
+      const bool open = term.factor(n) != A{0};
+      any = any || (open && (term.dx != nullptr || term.dgate != nullptr));
+      if (!open && term.dx != nullptr) std::fill_n(term.row(term.dx, m, n, i), m.half_row_size(), T(0.0f));
+    }
+    if (!any) return;
+    gather_rows(n, i, s.columns.data());
+    for (int64_t j = 0; j < m.half_width(); j += tile()) {
+      const int64_t end = std::min(m.half_width(), j + tile());
+      gather_columns(s.columns.data(), j, end, s.pixels.data());
+      for_chunks((end - j) * m.channels, [&](int64_t at, int64_t size) {
+        for (size_t t = 0; t < terms.count; ++t) {
+          const TermView<T>& term = terms.term[t];
+          const A f = term.factor(n);
+          if (!term.upsample2 || f == A{0}) continue;
+          const int64_t offset = j * m.channels + at;
+          const T* x = term.x != nullptr ? term.row(term.x, m, n, i) + offset : nullptr;
+          T* dx = term.dx != nullptr ? term.row(term.dx, m, n, i) + offset : nullptr;
+          chunk_gradient(term, f, s.pixels.data() + at, x, dx, size, sums[t]);
+        }
       });
     }
   }
@@ -109,7 +123,7 @@ struct Backward {
       Scratch scratch;
       if (upsampled) {
         scratch.columns.resize(static_cast<size_t>(m.row_size()));
-        scratch.row.resize(static_cast<size_t>(m.half_row_size()));
+        scratch.pixels.resize(static_cast<size_t>(tile() * m.channels));
       }
       for (int64_t k = begin; k < end; ++k) {
         const int64_t n = k / pairs, i = k % pairs;

@@ -24,29 +24,29 @@ void blend_rows(const T* __restrict near, const T* __restrict far, A f, int64_t 
   for (int64_t i = 0; i < n; ++i) row[i] = much * static_cast<A>(near[i]) + little * static_cast<A>(far[i]);
 }
 
-// The horizontal half, of the two columns that are nearest to `middle`: 3/4 middle + 1/4 of its neighbour.
-template <bool kFirst, typename A>
-void add_pair(const A* __restrict left, const A* __restrict middle, const A* __restrict right, int64_t channels,
-              A* __restrict sum) {
-  for (int64_t c = 0; c < channels; ++c) {
-    const A m = A(0.75) * middle[c];
-    const A even = m + A(0.25) * left[c], odd = m + A(0.25) * right[c];
-    sum[c] = kFirst ? even : sum[c] + even;
-    sum[channels + c] = kFirst ? odd : sum[channels + c] + odd;
+// The horizontal half: pixels 2j and 2j + 1 of y take 3/4 of pixel j of the blended row and 1/4 of its neighbour. For
+// pixels j in [begin, end) and the channels of one V, whose pixels stay in registers until they have been used.
+template <bool kFirst, typename V, typename A>
+void add_pairs(const A* row, int64_t channels, int64_t begin, int64_t end, int64_t last, A* sum) {
+  const auto add = [](A* to, const V& v) { store_as<V>(to, kFirst ? v : load_as<V>(to) + v); };
+  V left = load_as<V>(row + std::max<int64_t>(begin - 1, 0) * channels), middle = load_as<V>(row + begin * channels);
+  for (int64_t j = begin; j < end; ++j, sum += 2 * channels) {
+    const V right = load_as<V>(row + std::min(j + 1, last) * channels), most = A(0.75) * middle;
+    add(sum, most + A(0.25) * left);
+    add(sum + channels, most + A(0.25) * right);
+    left = middle;
+    middle = right;
   }
 }
 
-// Columns [begin, end) of a row of y, begin even, from the blended row [half_width, channels].
+// Columns [begin, end) of a row of y, both even, from the blended row [half_width, channels].
 template <typename A>
 void add_upsampled(const A* row, const MapExtent& m, int64_t begin, int64_t end, bool first, A* sum) {
   const int64_t last = m.half_width() - 1;
-  for (int64_t j = begin / 2; j < end / 2; ++j, sum += 2 * m.channels) {
-    const A* middle = row + j * m.channels;
-    const A* left = row + std::max<int64_t>(j - 1, 0) * m.channels;
-    const A* right = row + std::min(j + 1, last) * m.channels;
-    first ? add_pair<true>(left, middle, right, m.channels, sum)
-          : add_pair<false>(left, middle, right, m.channels, sum);
-  }
+  for_channel_lanes<A>(m.channels, [&]<typename V>(int64_t c) {
+    first ? add_pairs<true, V>(row + c, m.channels, begin / 2, end / 2, last, sum + c)
+          : add_pairs<false, V>(row + c, m.channels, begin / 2, end / 2, last, sum + c);
+  });
 }
 
 // What one thread needs beside its tensors.

@@ -5,12 +5,35 @@
 #include <array>
 #include <span>
 
+#include "kernels/cpu/vector_math.h"
 #include "kernels/gate_factor.h"
 
 namespace segrt::kernels::cpu {
 
 // Elements of a map that are worked on at a time: what several terms add to stays in L1.
 inline constexpr int64_t kGatedChunk = 2048;
+
+// f.template operator()<V>(c) over all channels: V = Lanes<A> for channels c, c + 1, ..., then A for those left over.
+template <typename A, typename F>
+void for_channel_lanes(int64_t channels, const F& f) {
+  int64_t c = 0;
+  for (; c + kLanes<A> <= channels; c += kLanes<A>) f.template operator()<Lanes<A>>(c);
+  for (; c < channels; ++c) f.template operator()<A>(c);
+}
+template <typename V, typename A>
+V load_as(const A* p) {
+  if constexpr (std::is_same_v<V, A>)
+    return *p;
+  else
+    return load(p);
+}
+template <typename V, typename A>
+void store_as(A* p, const V& v) {
+  if constexpr (std::is_same_v<V, A>)
+    *p = v;
+  else
+    store(p, v);
+}
 
 // A map [N, height, width, channels].
 struct MapExtent {
