@@ -57,8 +57,8 @@ int convert(const ConvertArguments& a) {
 }
 
 void print_triple(const char* what, const std::array<double, 3>& mean, const std::array<double, 3>& deviation) {
-  fmt::print("{:<12} mean {:.4f} {:.4f} {:.4f}  std {:.4f} {:.4f} {:.4f}\n", what, mean[0], mean[1], mean[2], deviation[0],
-             deviation[1], deviation[2]);
+  fmt::print("{:<12} mean {:.4f} {:.4f} {:.4f}  std {:.4f} {:.4f} {:.4f}\n", what, mean[0], mean[1], mean[2],
+             deviation[0], deviation[1], deviation[2]);
 }
 
 void print_classes(const data::DatasetStatistics& s, const data::LabelTable& classes) {
