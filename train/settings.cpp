@@ -3,28 +3,10 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "data/list_folder.h"
-#include "data/synthetic.h"
 
 namespace segrt::train {
 namespace {
 using kernels::LrSchedule;
-
-// crop = 512 or crop = [512, 1024] (height, width); 0 is none.
-std::pair<int, int> crop_size(const Config& data) {
-  try {
-    const int side = data.integer32("crop", {.fallback = 0, .min = 0});
-    return {side, side};
-  } catch (const ConfigError&) {
-    const std::vector<int64_t> sides = data.integers("crop", {.min = 1, .max = 1 << 20, .count = 2});
-    return {static_cast<int>(sides[0]), static_cast<int>(sides[1])};
-  }
-}
-
-data::LabelTable label_table(const Config& data) {
-  const std::string name = data.choice("labels", {"cityscapes", "camvid"});
-  return name == "camvid" ? data::camvid_labels() : data::cityscapes_labels();
-}
 
 LrSchedule schedule_settings(const Config& train) {
   LrSchedule s;
@@ -62,41 +44,6 @@ void require_absent(const Config& eval, const std::vector<std::string>& keys, co
     if (eval.has(key)) throw eval.error(key, "no such key with eval.resize = \"" + resize + '"', "a value");
 }
 }  // namespace
-
-DataSettings data_settings(const Config& config) {
-  const Config data = config.table("data");
-  DataSettings s;
-  s.kind = data.choice("kind", {"list_folder", "synthetic"});
-  std::tie(s.augment.crop_height, s.augment.crop_width) = crop_size(data);
-  s.augment.random_rotate = data.integer32("random_rotate", {.fallback = 0, .min = 0, .max = 180});
-  s.augment.random_scale = data.number("random_scale", {.fallback = 0, .min = 0, .max = 16});
-  if (s.augment.random_scale > 0 && s.augment.random_scale < 1)
-    throw data.error("random_scale", "0 (off) or a number >= 1", std::to_string(s.augment.random_scale));
-  s.augment.flip = data.boolean("flip", {.fallback = true});
-  s.workers = data.integer32("workers", {.fallback = 2, .min = 0, .max = 256});
-  s.seed = static_cast<uint64_t>(data.integer("seed", {.fallback = 1, .min = 0}));
-  return s;
-}
-
-std::unique_ptr<data::Dataset> make_dataset(const Config& config, const std::string& split) {
-  const Config data = config.table("data");
-  if (data.choice("kind", {"list_folder", "synthetic"}) == "list_folder") {
-    data::ListFolder::Options o{.folder = data.path("root"), .phase = split};
-    o.list_folder = data.text("lists", {.fallback = ""});
-    if (data.has("labels")) o.classes = label_table(data);
-    return std::make_unique<data::ListFolder>(o);
-  }
-  data::SyntheticStreets::Options o;
-  o.height = data.integer32("height", {.fallback = 256, .min = 32, .max = 4096});
-  o.width = data.integer32("width", {.fallback = 512, .min = 32, .max = 8192});
-  const int64_t train_size = data.integer("train_size", {.fallback = 1000, .min = 1});
-  const int64_t val_size = data.integer("val_size", {.fallback = 50, .min = 1});
-  // Splits differ by seed, so no scene of one is in another.
-  const auto scene_seed = static_cast<uint64_t>(data.integer("scene_seed", {.fallback = 0, .min = 0}));
-  o.size = split == "train" ? train_size : val_size;
-  o.seed = 3 * scene_seed + (split == "train" ? 0 : split == "val" ? 1 : 2);
-  return std::make_unique<data::SyntheticStreets>(o);
-}
 
 TrainSettings train_settings(const Config& config) {
   const Config train = config.table("train");

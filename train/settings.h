@@ -2,29 +2,16 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/config.h"
 #include "core/dtype.h"
-#include "data/dataset.h"
-#include "data/transform.h"
+#include "train/data_settings.h"
 #include "train/optimizer.h"
 #include "train/shortest_edge.h"
 
 namespace segrt::train {
-
-// [data]: where samples come from and how they are augmented.
-struct DataSettings {
-  std::string kind;  // "list_folder" or "synthetic"
-  data::TrainTransform::Options augment;
-  int workers = 2;
-  uint64_t seed = 1;  // of shuffling and augmentation
-};
-DataSettings data_settings(const Config& config);
-// The dataset of `split`: "train", "val" or "test". Throws ConfigError, FileError.
-std::unique_ptr<data::Dataset> make_dataset(const Config& config, const std::string& split);
 
 // [train]
 struct TrainSettings {

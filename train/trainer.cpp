@@ -49,15 +49,14 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
     throw config.error("model.classes", fmt::format("{} as {} has", train_set_->classes().size(), train_set_->name()),
                        std::to_string(model_->classes()));
   const int multiple = model_->size_multiple();
-  const auto& augment = data_settings_.augment;
-  if (augment.crop_height % multiple != 0 || augment.crop_width % multiple != 0)
+  const int crop_height = data_settings_.crop_height, crop_width = data_settings_.crop_width;
+  if (crop_height % multiple != 0 || crop_width % multiple != 0)
     throw config.error("data.crop", fmt::format("multiples of {} for {}", multiple, model_->name()),
-                       fmt::format("{}x{}", augment.crop_height, augment.crop_width));
+                       fmt::format("{}x{}", crop_height, crop_width));
   if (!settings_.pretrained.empty()) notice_ = load_pretrained(settings_.pretrained, *model_);
 
-  transform_ = std::make_unique<data::TrainTransform>(augment);
-  crop_transform_ = std::make_unique<data::TrainTransform>(data::TrainTransform::Options{
-      .crop_height = augment.crop_height, .crop_width = augment.crop_width, .flip = false});
+  transform_ = make_train_transform(data_settings_);
+  crop_transform_ = make_crop_transform(data_settings_);
   loader_ = std::make_unique<data::Loader>(
       *train_set_, *transform_, device_,
       data::Loader::Options{

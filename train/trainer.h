@@ -52,7 +52,7 @@ class Trainer {
   ValidateSettings validate_settings_;
   EvalSettings eval_settings_;
   std::unique_ptr<data::Dataset> train_set_, val_set_;
-  std::unique_ptr<data::TrainTransform> transform_, crop_transform_;
+  std::unique_ptr<data::Transform> transform_, crop_transform_;
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<models::Model> model_;
   std::unique_ptr<Sgd> optimizer_;

@@ -1,0 +1,130 @@
+// [data]: which keys belong together, and what is made of them.
+#include "train/data_settings.h"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "core/error.h"
+#include "data/cityscapes_dataset.h"
+#include "tests/support/tensors.h"
+
+namespace {
+using namespace segrt;
+using train::DataSettings;
+namespace fs = std::filesystem;
+
+Config config_of(const std::string& data) { return Config::parse("[data]\nkind = \"synthetic\"\n" + data, "t.toml"); }
+std::string refusal(const std::string& data) {
+  return test::error_of([&] {
+    const Config config = config_of(data);
+    train::data_settings(config);
+    train::make_dataset(config, "train");
+    config.check_unused();
+  });
+}
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+}  // namespace
+
+TEST_CASE("the recipe that a configuration asks for is built with its values") {
+  const DataSettings plain = train::data_settings(config_of("crop = [32, 48]\nrandom_rotate = 10\nflip = false"));
+  const auto rotate = train::make_train_transform(plain);
+  const auto* a = dynamic_cast<const data::TrainTransform*>(rotate.get());
+  REQUIRE(a != nullptr);
+  CHECK(a->options().crop_height == 32);
+  CHECK(a->options().crop_width == 48);
+  CHECK(a->options().random_rotate == 10);
+  CHECK(!a->options().flip);
+
+  const DataSettings resize = train::data_settings(
+      config_of("augment = \"resize_crop\"\nshortest_edge = [24, 40]\nmax_long_edge = 100\ncrop = 32\nworkers = 3"));
+  CHECK(resize.crop_height == 32);
+  CHECK(resize.workers == 3);
+  const auto made = train::make_train_transform(resize);
+  const auto* b = dynamic_cast<const data::ResizeCropTransform*>(made.get());
+  REQUIRE(b != nullptr);
+  CHECK(b->options().shortest_edge == std::vector<int>{24, 40});
+  CHECK(b->options().max_long_edge == 100);
+  CHECK(b->options().flip);
+  CHECK(b->options().crop_width == 32);
+  CHECK(b->options().image_pad == 0);
+  CHECK(b->options().label_pad == 255);
+  const DataSettings defaults =
+      train::data_settings(config_of("augment = \"resize_crop\"\nshortest_edge = [24]\ncrop = 32"));
+  CHECK(std::get<data::ResizeCropTransform::Options>(defaults.augment).max_long_edge == 4096);
+}
+
+TEST_CASE("validation crops are only cut, and padded as the recipe pads") {
+  for (const bool resize : {false, true}) {
+    const DataSettings settings = train::data_settings(
+        config_of(resize ? "augment = \"resize_crop\"\nshortest_edge = [24]\ncrop = 8" : "crop = 8\nrandom_scale = 2"));
+    const auto transform = train::make_crop_transform(settings);
+    data::Sample sample{data::Image(6, 20, 3), data::Image(6, 20, 1), "s"};
+    sample.image.pixels.assign(sample.image.pixels.size(), 77);
+    Rng rng(1, 2);
+    const data::Sample out = transform->apply(sample, rng);
+    REQUIRE(out.image.height == 8);
+    REQUIRE(out.image.width == 8);
+    CHECK(out.image.row(0)[0] == (resize ? 0 : 77));  // a row is missing above and below
+    CHECK(out.image.row(1)[0] == 77);
+    CHECK(out.label.row(0)[0] == 255);
+    CHECK(out.label.row(1)[0] == 0);
+  }
+}
+
+TEST_CASE("keys of the other recipe, and values that make no batch, are refused") {
+  CHECK(refusal("crop = 32").empty());
+  CHECK(
+      contains(refusal("augment = \"resize_crop\"\nshortest_edge = [32]\ncrop = 32\nrandom_scale = 2"),
+               "t.toml:6: data.random_scale: expected augment = \"rotate_scale_crop\" beside it, got \"resize_crop\""));
+  CHECK(contains(refusal("augment = \"resize_crop\"\nshortest_edge = [32]\nrandom_rotate = 0"), "data.random_rotate"));
+  CHECK(contains(refusal("shortest_edge = [32]"),
+                 "data.shortest_edge: expected augment = \"resize_crop\" beside it, got \"rotate_scale_crop\""));
+  CHECK(contains(refusal("max_long_edge = 32"), "data.max_long_edge"));
+  CHECK(contains(refusal("augment = \"resize_crop\"\ncrop = 32"), "data.shortest_edge"));
+  CHECK(contains(refusal("augment = \"resize_crop\"\ncrop = 32\nshortest_edge = []"), "at least one size"));
+  CHECK(contains(refusal("augment = \"resize_crop\"\ncrop = 32\nshortest_edge = [0]"), "data.shortest_edge"));
+  CHECK(contains(refusal("augment = \"resize_crop\"\nshortest_edge = [32, 64]"), "data.crop: expected a size"));
+  CHECK(refusal("augment = \"resize_crop\"\nshortest_edge = [32]").empty());
+  CHECK(contains(refusal("augment = \"rotate\""), "data.augment"));
+  CHECK(contains(refusal("crops = 32"), "data.crops"));
+}
+
+TEST_CASE("settings survive the trip through a saved configuration") {
+  for (const char* text : {"crop = [32, 48]", "augment = \"resize_crop\"\nshortest_edge = [24, 40]\ncrop = 32"}) {
+    const Config config = config_of(text);
+    const DataSettings first = train::data_settings(config);
+    train::make_dataset(config, "train");
+    const Config again = Config::parse(config.to_toml(), "saved.toml");
+    const DataSettings second = train::data_settings(again);
+    train::make_dataset(again, "val");
+    again.check_unused();
+    CHECK(first.augment.index() == second.augment.index());
+    CHECK(first.crop_width == second.crop_width);
+  }
+}
+
+TEST_CASE("kind = \"cityscapes\" opens the tree, by the label maps that it asks for") {
+  const fs::path root = fs::temp_directory_path() / ("segrt_data_settings_" + std::to_string(getpid()));
+  const struct Remove {
+    fs::path path;
+    ~Remove() { fs::remove_all(path); }
+  } remove{root};
+  data::write_png(root / "leftImg8bit/val/bonn/b_1_leftImg8bit.png", data::Image(2, 4, 3));
+  data::write_png(root / "gtFine/val/bonn/b_1_gtFine_labelIds.png", data::Image(2, 4, 1));
+  auto open = [&](const std::string& extra) {
+    const Config config =
+        Config::parse("[data]\nkind = \"cityscapes\"\nroot = \"" + root.string() + "\"\n" + extra, "t.toml");
+    train::data_settings(config);
+    auto dataset = train::make_dataset(config, "val");
+    config.check_unused();
+    return dataset;
+  };
+  CHECK(open("")->name() == "cityscapes/val");
+  CHECK(open("")->size() == 1);
+  CHECK(open("labels = \"label_ids\"")->load(0).label.pixels == std::vector<uint8_t>(8, 255));
+  CHECK(contains(test::error_of([&] { open("labels = \"train_ids\""); }), "holds no label maps"));
+  CHECK(contains(test::error_of([&] { open("labels = \"camvid\""); }), "data.labels"));
+  CHECK(contains(test::error_of([&] { open("lists = \"x\""); }), "data.lists is not a known key"));
+}

@@ -1,0 +1,137 @@
+#include "train/data_settings.h"
+
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "data/cityscapes_dataset.h"
+#include "data/list_folder.h"
+#include "data/synthetic.h"
+
+namespace segrt::train {
+namespace {
+
+const std::vector<std::string> kKinds = {"list_folder", "cityscapes", "synthetic"};
+
+// crop = 512 or crop = [512, 1024] (height, width); 0 is none.
+std::pair<int, int> crop_size(const Config& data) {
+  try {
+    const int side = data.integer32("crop", {.fallback = 0, .min = 0});
+    return {side, side};
+  } catch (const ConfigError&) {
+    const std::vector<int64_t> sides = data.integers("crop", {.min = 1, .max = 1 << 20, .count = 2});
+    return {static_cast<int>(sides[0]), static_cast<int>(sides[1])};
+  }
+}
+
+void refuse(const Config& data, const std::vector<std::string>& keys, const std::string& recipe,
+            const std::string& chosen) {
+  for (const std::string& key : keys)
+    if (data.has(key)) throw data.error(key, "augment = \"" + recipe + "\" beside it", "\"" + chosen + "\"");
+}
+
+data::TrainTransform::Options rotate_scale_crop(const Config& data) {
+  data::TrainTransform::Options o;
+  o.random_rotate = data.integer32("random_rotate", {.fallback = 0, .min = 0, .max = 180});
+  o.random_scale = data.number("random_scale", {.fallback = 0, .min = 0, .max = 16});
+  if (o.random_scale > 0 && o.random_scale < 1)
+    throw data.error("random_scale", "0 (off) or a number >= 1", std::to_string(o.random_scale));
+  return o;
+}
+
+data::ResizeCropTransform::Options resize_crop(const Config& data) {
+  data::ResizeCropTransform::Options o;
+  for (const int64_t edge : data.integers("shortest_edge", {.min = 1, .max = data::kMaxImageSide}))
+    o.shortest_edge.push_back(static_cast<int>(edge));
+  if (o.shortest_edge.empty()) throw data.error("shortest_edge", "at least one size", "[]");
+  o.max_long_edge = data.integer32("max_long_edge", {.fallback = 4096, .min = 1, .max = data::kMaxImageSide});
+  return o;
+}
+
+std::unique_ptr<data::Dataset> make_list_folder(const Config& data, const std::string& split) {
+  data::ListFolder::Options o{.folder = data.path("root"), .phase = split};
+  o.list_folder = data.text("lists", {.fallback = ""});
+  if (data.has("labels"))
+    o.classes =
+        data.choice("labels", {"cityscapes", "camvid"}) == "camvid" ? data::camvid_labels() : data::cityscapes_labels();
+  return std::make_unique<data::ListFolder>(o);
+}
+
+std::unique_ptr<data::Dataset> make_cityscapes(const Config& data, const std::string& split) {
+  using Labels = data::Cityscapes::Labels;
+  data::Cityscapes::Options o{.root = data.path("root"), .split = split};
+  const std::string labels = data.choice("labels", {"auto", "train_ids", "label_ids"}, {.fallback = "auto"});
+  o.labels = labels == "auto" ? Labels::automatic : labels == "train_ids" ? Labels::train_ids : Labels::label_ids;
+  return std::make_unique<data::Cityscapes>(o);
+}
+
+std::unique_ptr<data::Dataset> make_synthetic(const Config& data, const std::string& split) {
+  data::SyntheticStreets::Options o;
+  o.height = data.integer32("height", {.fallback = 256, .min = 32, .max = 4096});
+  o.width = data.integer32("width", {.fallback = 512, .min = 32, .max = 8192});
+  const int64_t train_size = data.integer("train_size", {.fallback = 1000, .min = 1});
+  const int64_t val_size = data.integer("val_size", {.fallback = 50, .min = 1});
+  // Splits differ by seed, so no scene of one is in another.
+  const auto scene_seed = static_cast<uint64_t>(data.integer("scene_seed", {.fallback = 0, .min = 0}));
+  o.size = split == "train" ? train_size : val_size;
+  o.seed = 3 * scene_seed + (split == "train" ? 0 : split == "val" ? 1 : 2);
+  return std::make_unique<data::SyntheticStreets>(o);
+}
+
+}  // namespace
+
+DataSettings data_settings(const Config& config) {
+  const Config data = config.table("data");
+  DataSettings s;
+  s.kind = data.choice("kind", kKinds);
+  std::tie(s.crop_height, s.crop_width) = crop_size(data);
+  const std::string recipe =
+      data.choice("augment", {"rotate_scale_crop", "resize_crop"}, {.fallback = "rotate_scale_crop"});
+  const bool is_resize_crop = recipe == "resize_crop";
+  if (is_resize_crop) {
+    refuse(data, {"random_rotate", "random_scale"}, "rotate_scale_crop", recipe);
+    const data::ResizeCropTransform::Options options = resize_crop(data);
+    if (s.crop_height == 0 && options.shortest_edge.size() > 1)
+      throw data.error("crop", "a size, as images of several sizes make no batch", "none");
+    s.augment = options;
+  } else {
+    refuse(data, {"shortest_edge", "max_long_edge"}, "resize_crop", recipe);
+    s.augment = rotate_scale_crop(data);
+  }
+  std::visit(
+      [&](auto& options) {
+        options.crop_height = s.crop_height;
+        options.crop_width = s.crop_width;
+        options.flip = data.boolean("flip", {.fallback = true});
+      },
+      s.augment);
+  s.workers = data.integer32("workers", {.fallback = 2, .min = 0, .max = 256});
+  s.seed = static_cast<uint64_t>(data.integer("seed", {.fallback = 1, .min = 0}));
+  return s;
+}
+
+std::unique_ptr<data::Dataset> make_dataset(const Config& config, const std::string& split) {
+  const Config data = config.table("data");
+  const std::string kind = data.choice("kind", kKinds);
+  if (kind == "list_folder") return make_list_folder(data, split);
+  if (kind == "cityscapes") return make_cityscapes(data, split);
+  return make_synthetic(data, split);
+}
+
+std::unique_ptr<data::Transform> make_train_transform(const DataSettings& settings) {
+  if (const auto* o = std::get_if<data::ResizeCropTransform::Options>(&settings.augment))
+    return std::make_unique<data::ResizeCropTransform>(*o);
+  return std::make_unique<data::TrainTransform>(std::get<data::TrainTransform::Options>(settings.augment));
+}
+
+std::unique_ptr<data::Transform> make_crop_transform(const DataSettings& settings) {
+  data::TrainTransform::Options o{
+      .crop_height = settings.crop_height, .crop_width = settings.crop_width, .flip = false};
+  // A crop larger than the image shows around it what the training crops show there.
+  if (const auto* recipe = std::get_if<data::ResizeCropTransform::Options>(&settings.augment))
+    o.image_padding = {.reflect = false, .value = recipe->image_pad};
+  return std::make_unique<data::TrainTransform>(o);
+}
+
+}  // namespace segrt::train
