@@ -32,10 +32,8 @@ LrSchedule schedule_settings(const Config& train) {
 void parameter_settings(const Config& train, Sgd::Options& optimizer) {
   optimizer.no_decay = train.texts("no_decay", {.fallback = std::vector<std::string>{}});
   const Config factors = train.table("lr_factors");
-  for (const std::string& part : factors.keys()) {
-    if (part.find('.') != std::string::npos) throw train.error("lr_factors", "names without dots", '"' + part + '"');
+  for (const std::string& part : factors.keys())
     optimizer.lr_factors.emplace_back(part, factors.number(part, {.min = 0}));
-  }
 }
 
 // Each of the two ways of resizing has its own keys; one of the other way would do nothing.

@@ -203,6 +203,29 @@ TEST_CASE_FIXTURE(Fixture, "a loss that is not finite stops the run and names st
   CHECK(outcome.says("the loss of step"));
 }
 
+TEST_CASE_FIXTURE(Fixture, "iterations, renewed statistics, and logits averaged over sizes by the shortest edge") {
+  std::string text(kConfig);
+  text.replace(text.find("epochs = 3"), 10,
+               "iterations = 3\nprecise_bn_batches = 1\nno_decay = [\"bn1.weight\"]\nlr_factors = { seg = 2.5 }");
+  text.replace(text.find("scales"), std::string::npos,
+               "average = \"logits\"\nresize = \"shortest_edge\"\nbase_shortest_edge = 48\nsizes = [32, 48]\n");
+  write("steps.toml", text + "[validate]\nevery = 0\n");
+  const test::Outcome trained = (*this)("segtrain steps.toml -o steps --device cpu");
+  CAPTURE(trained.output);
+  REQUIRE(trained.code == 0);
+  CHECK(trained.says("finished after 3 steps"));
+  CHECK(trained.says("running statistics of 25 batch norms from 1 batches"));
+  const test::Outcome scored = (*this)("segeval steps --device cpu --ms --flip --json s.json --save-predictions p");
+  CAPTURE(scored.output);
+  CHECK(scored.code == 0);
+  const nlohmann::json json = nlohmann::json::parse(std::ifstream(folder.path() / "s.json"));
+  CHECK(json["images"] == 2);
+  CHECK(json["measured"].empty());
+  const test::Outcome mixed = (*this)("segeval steps --device cpu --set eval.scales=[1.0]");
+  CHECK(mixed.code == 1);
+  CHECK(mixed.says("eval.scales: expected no such key with eval.resize = \"shortest_edge\""));
+}
+
 TEST_CASE_FIXTURE(Fixture, "summary and bench") {
   const test::Outcome summary = (*this)("segmodel summary tiny.toml --input 1x1024x2048");
   CAPTURE(summary.output);
