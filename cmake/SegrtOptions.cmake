@@ -64,6 +64,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports overlapping copies inside std::string's operator+ (GCC bug 105651) and writes past the end inside fmt at -O3 that
   # are not there.
   target_compile_options(segrt_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict -Wno-stringop-overflow>)
+  # g++ 12 stores some 32-byte constants wrong with 32-byte moves (std::vector<int64_t>{1, 1, 0, 0} comes out as 1 1 1 1); with
+  # 16-byte ones it does not. tests/core/compiler_test.cpp holds the cases.
+  target_compile_options(segrt_flags INTERFACE
+    $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${SEGRT_NATIVE}>>:-mmove-max=128$<SEMICOLON>-mstore-max=128>)
   # 512-bit vectors: the CPU kernels are memory- and FMA-bound loops over channels.
   target_compile_options(segrt_flags INTERFACE
     $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${SEGRT_NATIVE}>>:-mprefer-vector-width=512>)
