@@ -117,11 +117,11 @@ Cell::Input DynamicRouting::input_of(int layer, int row, const Var& stem) {
     return in;
   }
   const auto receive = [&](int from_row, PathKind path) {
-    cell(layer - 1, from_row).append_terms(state(layer - 1, from_row), path, in.terms);
+    cell(layer - 1, from_row).append_terms(cell_state(layer - 1, from_row), path, in.terms);
     // A skipped cell keeps its input as it is, but what it would send up or down is no tensor at all.
     if (skips)
       in.senders.push_back(
-          {state(layer - 1, from_row).flags, path == PathKind::keep ? CellFlag::fed : CellFlag::executed});
+          {cell_state(layer - 1, from_row).flags, path == PathKind::keep ? CellFlag::fed : CellFlag::executed});
   };
   const int senders = l.rows(layer - 1);
   if (row > 0) receive(row - 1, PathKind::down);
@@ -137,12 +137,12 @@ void DynamicRouting::run_lattice(const Var& stem) {
     for (int row = 0; row < l.rows(layer); ++row) {
       Cell::Input in = input_of(layer, row, stem);
       if (training() && layer > 0) in.drop = drop_factor(layer, l.index(layer, row) - 1, stem.dim(0));
-      state(layer, row) = cell(layer, row).forward(in);
+      cell_state(layer, row) = cell(layer, row).forward(in);
       if (tap) tap_outputs(layer, row);
     }
     if (layer > 0 && !stem.needs_grad())  // what the next layers do not read may go
       for (int row = 0; row < l.rows(layer - 1); ++row) {
-        CellState& s = state(layer - 1, row);
+        CellState& s = cell_state(layer - 1, row);
         s.input = s.body = s.up = s.down = Var();
       }
   }
@@ -172,7 +172,7 @@ Var DynamicRouting::decode(const Var& stem) {
   for (int row = Lattice::kRows - 1; row >= 0; --row) {
     std::vector<RoutedTerm> terms;
     if (p.defined()) terms.push_back({.x = p, .upsample2 = true});
-    cell(l.layers, row).append_terms(state(l.layers, row), PathKind::keep, terms);
+    cell(l.layers, row).append_terms(cell_state(l.layers, row), PathKind::keep, terms);
     const Shape shape{stem.dim(0), stem.dim(1) >> row, stem.dim(2) >> row, l.channels(row)};
     p = decoder_[static_cast<size_t>(row)].forward(sum_terms(terms, shape, stem.dtype(), stem.device()));
     tapped("decoder" + std::to_string(row), p);
@@ -198,7 +198,7 @@ std::vector<Head> DynamicRouting::forward(const Var& image) {
 // The outputs as upstream sends them: gated, of the sender's resolution times the path's.
 void DynamicRouting::tap_outputs(int layer, int row) {
   const Cell& c = cell(layer, row);
-  const CellState& s = state(layer, row);
+  const CellState& s = cell_state(layer, row);
   const Device& device = predictor_->weight().device();
   const std::string prefix = "L" + (layer == 0 ? "init" : std::to_string(layer - 1)) + ".C" + std::to_string(row) + ".";
   const auto is_set = [&](CellFlag flag) {

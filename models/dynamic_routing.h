@@ -69,7 +69,7 @@ class DynamicRouting final : public Model {
  private:
   struct Stem;
   Cell& cell(int layer, int row) const { return *cells_[static_cast<size_t>(options_.lattice.index(layer, row))]; }
-  CellState& state(int layer, int row) { return states_[static_cast<size_t>(options_.lattice.index(layer, row))]; }
+  CellState& cell_state(int layer, int row) { return states_[static_cast<size_t>(options_.lattice.index(layer, row))]; }
   Var stem(const Var& image) const;
   void run_lattice(const Var& stem);
   Cell::Input input_of(int layer, int row, const Var& stem);
