@@ -134,8 +134,7 @@ TEST_CASE("a cell fed by skipped cells alone is not run, unless another sample o
   CHECK(test::relative_l2(first, alone.scores) < 1e-5);
 
   // The gate of (1,2) depends on the sample: closed for the first, open for the second.
-  Networks m("cpu");
-  const auto mixed = m.build("dynamic_raw_l16", "layers = 4\nwidth = 8\n", 5);
+  const auto mixed = n.build("dynamic_raw_l16", "layers = 4\nwidth = 8\n", 5);
   set_gate_biases(*mixed, kOpen, {{"1.2", kOpen}});
   double low = 0, high = 0;
   const Tensor* closed_one = &one;
