@@ -1,4 +1,5 @@
 # What a user may choose. Everything else follows from what is installed.
+include(CheckCXXCompilerFlag)
 include(CheckLanguage)
 check_language(CUDA)
 if(CMAKE_CUDA_COMPILER)
@@ -66,8 +67,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(segrt_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict -Wno-stringop-overflow>)
   # g++ 12 stores some 32-byte constants wrong with 32-byte moves (std::vector<int64_t>{1, 1, 0, 0} comes out as 1 1 1 1); with
   # 16-byte ones it does not. tests/core/compiler_test.cpp holds the cases.
-  target_compile_options(segrt_flags INTERFACE
-    $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${SEGRT_NATIVE}>>:-mmove-max=128$<SEMICOLON>-mstore-max=128>)
+  check_cxx_compiler_flag("-mmove-max=128 -mstore-max=128" SEGRT_CXX_HAS_MOVE_MAX)
+  if(SEGRT_NATIVE AND SEGRT_CXX_HAS_MOVE_MAX)
+    target_compile_options(segrt_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-mmove-max=128 -mstore-max=128>)
+  endif()
   # 512-bit vectors: the CPU kernels are memory- and FMA-bound loops over channels.
   target_compile_options(segrt_flags INTERFACE
     $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${SEGRT_NATIVE}>>:-mprefer-vector-width=512>)

@@ -89,8 +89,11 @@ TEST_CASE("conv2d_forward adds bias and residual and clips, in every combination
       {"3x3", {2, 5, 6, 9}, {18, 3, 3, 9}, ConvGeometry::square({.padding = 1})},
       {"1x1", {1, 3, 5, 16}, {32, 1, 1, 16}, {}},
       {"depthwise", {1, 5, 6, 19}, {19, 3, 3, 1}, ConvGeometry::square({.padding = 1, .groups = 19})},
-      {"sum in several parts", {1, 2, 3, 512}, {64, 3, 3, 512}, ConvGeometry::square({.padding = 4, .dilation = 4})},
-      {"strided, sum in several parts", {1, 5, 4, 512}, {64, 3, 3, 512}, ConvGeometry::square({2, 1, 1, 1})},
+      {"windows mostly in the padding",
+       {1, 2, 3, 512},
+       {64, 3, 3, 512},
+       ConvGeometry::square({.padding = 4, .dilation = 4})},
+      {"strided, many channels", {1, 5, 4, 512}, {64, 3, 3, 512}, ConvGeometry::square({2, 1, 1, 1})},
       {"no input channels", {1, 3, 4, 0}, {5, 3, 3, 0}, ConvGeometry::square({.padding = 1})},
   };
   enum class Residual { none, separate, in_place };
