@@ -78,15 +78,17 @@ std::unique_ptr<models::Model> training_model(const BuildNetwork& build) {
   return model;
 }
 
-// Three times what the reference's own float32 run strays, at least what the format states for a good float32 run.
+// Ten times what the reference's own float32 run strays, at least what the format states for a good float32 run. One
+// run is one draw: with PyTorch in float32, 24 runs of the drop-path file whose weights differ by one rounding stray by
+// up to 1.6e-1 in single entries (ReLUs that flip; 11 times the stated run), 1.0e-3 as a vector, 2.7e-4 in the total.
 struct Tolerances {
-  double gradient_l2 = 1e-3, gradient_entry = 5e-2;
+  double gradient_l2 = 2e-3, gradient_entry = 5e-2;
 };
 Tolerances tolerances_of(GoldenFile& file) {
   Tolerances t;
   const auto percentiles =
       file.fields("float32_deviation").get<std::vector<double>>("grad_norm_rel_p50_p90_p99_max", std::vector<double>{});
-  if (!percentiles.empty()) t.gradient_entry = std::max(t.gradient_entry, 3 * percentiles.back());
+  if (!percentiles.empty()) t.gradient_entry = std::max(t.gradient_entry, 10 * percentiles.back());
   return t;
 }
 
@@ -158,7 +160,7 @@ void check_first_step(GoldenFile& file, const BuildNetwork& build, const Batch& 
   report.entries("grad_norm.total", {norm(norms)}, file.values("grad_norm.total"), t.gradient_l2, {});
   // A gradient that is zero but for rounding (a norm's bias in front of another norm) has no relative error.
   std::vector<double> expected_norms = file.values("grad_norm");
-  const double rounding = 1e-6 * norm(expected_norms);
+  const double rounding = 1e-5 * norm(expected_norms);
   for (size_t i = 0; i < norms.size(); ++i) {
     norms[i] += rounding;
     expected_norms[i] += rounding;
@@ -242,7 +244,7 @@ void check_trajectory(GoldenFile& file, const std::string& name, const BuildNetw
   }
   report.entries(name + ".lr", rates, file.values(name + ".lr"), 1e-6, {});
   const std::vector<double> expected = file.values(name + ".loss"), totals = file.values(name + ".grad_total");
-  constexpr double kLoss[] = {2e-6, 3e-5, 2e-3, 5e-3}, kNorm[] = {3e-4, 3e-2, 0.3};
+  constexpr double kLoss[] = {2e-6, 3e-5, 2e-3, 5e-3}, kNorm[] = {1e-3, 3e-2, 0.3};
   for (size_t row = 0; row < 4; ++row)
     compare_with_gaps(
         fmt::format("{}.loss[{}]", name, row),
