@@ -8,12 +8,14 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command_line.h"
-#include "autograd/elementwise.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/random.h"
 #include "kernels/elementwise.h"
+#include "train/network_input.h"
+#include "train/network_loss.h"
 #include "train/optimizer.h"
+#include "train/settings.h"
 
 namespace {
 using namespace segrt;
@@ -41,13 +43,15 @@ class Workload {
     const Shape shape{sizes[0], sizes[1], sizes[2], 3};
     const Tensor raw = Tensor::from<uint8_t>(shape, random_bytes(shape.numel(), 256, 1), device);
     input_ = Tensor::empty(shape, parse_dtype(a.precision), device);
-    kernels::normalize_u8(raw, {{0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}}, input_);
+    kernels::normalize_u8(raw, train::input_normalization(*model_, {0.5, 0.5, 0.5}, {0.25, 0.25, 0.25}), input_);
     labels_ = Tensor::from<uint8_t>({sizes[0], sizes[1], sizes[2]},
                                     random_bytes(sizes[0] * sizes[1] * sizes[2], model_->classes(), 2), device);
     model_->set_training(training_);
-    if (training_)
-      optimizer_ =
-          std::make_unique<train::Sgd>(*model_, train::Sgd::Options{.schedule = {}, .sgd = {}, .weight_decay = 1e-4});
+    if (training_) {
+      train::Sgd::Options options = train::train_settings(config).optimizer;
+      options.schedule = {};  // the weights of a few steps on noise shall stay near where they started
+      optimizer_ = std::make_unique<train::Sgd>(*model_, options);
+    }
   }
 
   void run() {
@@ -58,12 +62,10 @@ class Workload {
                               static_cast<int>(input_.dim(2)));
       return;
     }
-    Var loss;
-    for (const models::Head& head : model_->forward(input_)) {
-      const Var part = autograd::scale(nn::segmentation_loss(head.scores, head.up, labels_).loss, head.loss_weight);
-      loss = loss.defined() ? autograd::add(loss, part) : part;
-    }
-    backward(loss);
+    model_->begin_step(1, 2);  // half-way: what is scheduled in a network is at work
+    train::NetworkLoss loss = train::network_loss(*model_, input_, labels_, 255);
+    backward(loss.total);
+    loss = {};
     optimizer_->step();
     model_->clear_grads();
   }
@@ -87,7 +89,8 @@ int bench(const Arguments& a) {
   const std::vector<int64_t> sizes = apps::parse_sizes("--input", a.input, 3);
   const std::unique_ptr<Device> device = apps::open_device(a.common);
   const Config config = Config::load(a.config, a.common.set);
-  for (const char* table : {"data", "train", "validate", "eval"}) config.ignore(table);
+  for (const char* table : {"data", "train", "validate", "eval"})
+    if (a.mode != "train" || std::string_view(table) != "train") config.ignore(table);
   Workload workload(a, sizes, config, *device);
   config.check_unused();
   for (int i = 0; i < a.warmup; ++i) workload.run();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""DRN-D-22 on the CPU, side by side with PyTorch: same threads, same sizes, interleaved runs, medians.
+"""A network on the CPU, side by side with PyTorch: same threads, same sizes, interleaved runs, medians.
 
-usage: bench/pytorch_cpu.py --segbench build/release/apps/segbench [--threads 2] [--rounds 5] [--json bench/results/NAME.json]
+usage: bench/pytorch_cpu.py [--network drn_d_22] --segbench build/release/apps/segbench [--threads 2] [--rounds 5] [--json bench/results/NAME.json]
 
 Needs a current PyTorch from PyPI in a virtual environment (Debian's links a slow BLAS and is no fair peer). A round runs segrt, PyTorch NCHW
 and PyTorch channels_last, one process each, in turn; the figure of a contender is the median of its rounds' medians. Peak memory is the peak
@@ -19,25 +19,48 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CASES = [  # name, mode, NxHxW, precision
-    ("forward f32", "forward", "1x512x1024", "f32"),
-    ("train f32", "train", "2x256x512", "f32"),
-    ("forward bf16", "forward", "1x512x1024", "bf16"),
-]
+CASES = {  # name, mode, NxHxW, precision
+    "drn_d_22": [("forward f32", "forward", "1x512x1024", "f32"),
+                 ("train f32", "train", "2x256x512", "f32"),
+                 ("forward bf16", "forward", "1x512x1024", "bf16")],
+    "dynamic_a": [("forward f32", "forward", "1x512x1024", "f32"),
+                  ("train f32", "train", "2x256x256", "f32"),
+                  ("forward bf16", "forward", "1x512x1024", "bf16")],
+}
+CASES["dynamic_raw_l16"] = CASES["dynamic_a"]
+
+
+def peer(network):
+    """The network and one training step of it in PyTorch: (module, step(image, label))."""
+    if network.startswith("dynamic"):
+        import dynamic_pytorch as dynamic
+        model = dynamic.build(network)
+        optimizer = dynamic.optimizer(model)
+        return model, lambda image, label: dynamic.train_step(model, optimizer, image, label)
+    import drn_pytorch as drn
+    model = drn.build(network)
+    optimizer = drn.optimizer(model)
+
+    def step(image, label):
+        optimizer.zero_grad(set_to_none=True)
+        drn.loss(model, image, label).backward()
+        optimizer.step()
+
+    return model, step
 
 
 def worker(a):
     """Times one PyTorch case in this process and prints JSON."""
     sys.path.insert(0, HERE)
     import torch
-    import drn_pytorch as drn
 
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
     n, h, w = map(int, a.input.split("x"))
     layout = torch.channels_last if a.layout == "channels_last" else torch.contiguous_format
     dtype = torch.bfloat16 if a.precision == "bf16" else torch.float32
-    model = drn.build("drn_d_22").to(memory_format=layout)
+    model, step = peer(a.network)
+    model.to(memory_format=layout)
     image = torch.randn(n, 3, h, w).to(memory_format=layout)
     if a.mode == "forward":
         model.eval().to(dtype)
@@ -45,16 +68,14 @@ def worker(a):
 
         def run():
             with torch.inference_mode():
-                model(image)[0].argmax(1)
+                output = model(image)
+                (output if isinstance(output, torch.Tensor) else output[0]).argmax(1)
     else:
         model.train()
-        optimizer = drn.optimizer(model)
         label = torch.randint(0, 19, (n, h, w))
 
         def run():
-            optimizer.zero_grad(set_to_none=True)
-            drn.loss(model, image, label).backward()
-            optimizer.step()
+            step(image, label)
 
     for _ in range(a.warmup):
         run()
@@ -73,14 +94,14 @@ def timed(command):
 
 def segrt(a, mode, size, precision):
     with tempfile.NamedTemporaryFile(suffix=".json") as out:
-        timed([a.segbench, os.path.join(HERE, "..", "models", "drn_d_22.toml"), "--device", "cpu", "--mode", mode, "--input", size, "--precision",
-               precision, "--threads", str(a.threads), "--repeat", str(a.repeat), "--warmup", str(a.warmup), "--json", out.name])
+        timed([a.segbench, os.path.join(HERE, "..", "models", a.network + ".toml"), "--device", "cpu", "--mode", mode, "--input", size,
+               "--precision", precision, "--threads", str(a.threads), "--repeat", str(a.repeat), "--warmup", str(a.warmup), "--json", out.name])
         return json.load(open(out.name))
 
 
 def pytorch(a, mode, size, precision, layout):
-    return json.loads(timed([sys.executable, __file__, "--worker", "--mode", mode, "--input", size, "--precision", precision, "--layout", layout,
-                             "--threads", str(a.threads), "--repeat", str(a.repeat), "--warmup", str(a.warmup)]))
+    return json.loads(timed([sys.executable, __file__, "--worker", "--network", a.network, "--mode", mode, "--input", size, "--precision", precision,
+                             "--layout", layout, "--threads", str(a.threads), "--repeat", str(a.repeat), "--warmup", str(a.warmup)]))
 
 
 def machine():
@@ -91,6 +112,7 @@ def machine():
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--network", default="drn_d_22", choices=sorted(CASES))
     p.add_argument("--segbench", default=os.path.join(HERE, "..", "build", "release", "apps", "segbench"))
     p.add_argument("--threads", type=int, default=os.cpu_count())
     p.add_argument("--rounds", type=int, default=5)
@@ -106,9 +128,9 @@ def main():
     if a.worker:
         return worker(a)
 
-    report = {"machine": machine(), "threads": a.threads, "rounds": a.rounds, "repeat": a.repeat, "cases": []}
-    print(report["machine"], f"{a.threads} threads, {a.rounds} rounds of {a.repeat} runs")
-    for name, mode, size, precision in CASES:
+    report = {"machine": machine(), "network": a.network, "threads": a.threads, "rounds": a.rounds, "repeat": a.repeat, "cases": []}
+    print(report["machine"], f"{a.network}, {a.threads} threads, {a.rounds} rounds of {a.repeat} runs")
+    for name, mode, size, precision in CASES[a.network]:
         results = {"segrt": [], "pytorch NCHW": [], "pytorch channels_last": []}
         loads = []
         for _ in range(a.rounds):

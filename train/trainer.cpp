@@ -6,11 +6,11 @@
 #include <chrono>
 #include <cmath>
 
-#include "autograd/elementwise.h"
 #include "core/error.h"
 #include "train/evaluator.h"
 #include "train/loss_window.h"
 #include "train/network_input.h"
+#include "train/network_loss.h"
 #include "train/nonfinite.h"
 #include "train/precise_bn.h"
 #include "train/validation.h"
@@ -85,21 +85,12 @@ void Trainer::step(const data::Batch& batch, Window& window) {
   const Tensor x = upload_images(batch, normalization_, settings_.precision, device_);
   const Tensor labels = upload_labels(batch, device_);
   model_->begin_step(progress_.step, total_steps_);
-  Var loss;
-  for (const models::Head& head : model_->forward(x)) {
-    const Var part = autograd::scale(
-        nn::segmentation_loss(head.scores, head.up, labels, train_set_->classes().ignore_index).loss, head.loss_weight);
-    loss = loss.defined() ? autograd::add(loss, part) : part;
-  }
-  {
-    const std::vector<models::AuxiliaryLoss> auxiliary = model_->auxiliary_losses();
-    for (const models::AuxiliaryLoss& a : auxiliary) loss = autograd::add(loss, a.value);
-    window.losses.add(loss.value(), auxiliary);
-  }
+  NetworkLoss loss = network_loss(*model_, x, labels, train_set_->classes().ignore_index);
+  window.losses.add(loss.total.value(), loss.auxiliary);
   // Where reading costs nothing, a bad loss is caught before it reaches the weights; elsewhere at the next report.
   if (device_.is_cpu()) check_losses(window, x);
-  backward(loss);
-  loss = Var();
+  backward(loss.total);
+  loss = {};
   optimizer_->step();
   model_->clear_grads();
   window.images += batch.size;
