@@ -192,7 +192,7 @@ class DrnSegmentation final : public Model {
 
   int size_multiple() const override { return 8; }
 
-  // A classifier's names: base.K -> layerK (D); conv1, bn1, then layer1... (A, C). Its fc has no counterpart here.
+  // A classifier's names: base.K -> layerK (D); conv1, bn1, then layer1... (A, C).
   std::string pretrained_name(const std::string& name) const override {
     if (!name.starts_with("base.")) return "";
     const size_t dot = name.find('.', 5);
@@ -202,6 +202,7 @@ class DrnSegmentation final : public Model {
     if (k < 2) return (k == 0 ? "conv1" : "bn1") + rest;
     return "layer" + std::to_string(k - (family_ == Family::C ? 2 : 3)) + rest;
   }
+  bool ignores_pretrained(const std::string& file_name) const override { return file_name.starts_with("fc."); }
 
  private:
   Family family_;

@@ -46,8 +46,8 @@ std::array<int, 2> size_of(const Config& options, const std::string& key, std::v
 }
 }  // namespace
 
-DynamicRouting::DynamicRouting(const std::string& name, int classes, const Options& options, nn::Init& init)
-    : Model(name, Task::segmentation, classes), options_(options) {
+DynamicRouting::DynamicRouting(const std::string& name, Task task, int classes, const Options& options, nn::Init& init)
+    : Model(name, task, classes), options_(options) {
   const Lattice& lattice = options_.lattice;
   const int w = lattice.width;
   nn::Module& backbone = child<nn::Sequence>("backbone");
@@ -76,15 +76,10 @@ DynamicRouting::DynamicRouting(const std::string& name, int classes, const Optio
   }
   cells_.front() = &backbone.child<Cell>("init_layer", cell_options(0, 0), init);
 
-  nn::Module& head = child<nn::Sequence>("sem_seg_head");
-  nn::Module& decoder = head.child<nn::Sequence>("layer_decoder_list");
-  for (int row = 0; row < Lattice::kRows; ++row)
-    decoder_.push_back(
-        ConvUnit::make(decoder, std::to_string(row),
-                       convolution(lattice.channels(row), lattice.channels(std::max(row - 1, 0)), 1, 1, 0), init));
-  nn::Conv2d::Options predictor = convolution(w, classes, 3, 1, 1);
-  predictor.bias = true;
-  predictor_ = &head.child<nn::Conv2d>("predictor", predictor, init);
+  if (task == Task::segmentation)
+    head_ = &child<DynamicRoutingDecoder>("sem_seg_head", lattice, classes, init);
+  else
+    head_ = &child<DynamicRoutingClassifier>("class_head", lattice, classes, init);
 }
 
 std::optional<Preprocessing> DynamicRouting::preprocessing() const {
@@ -162,22 +157,16 @@ Tensor DynamicRouting::drop_factor(int layer, int cell, int64_t batch) const {
   }
   std::vector<float> factors;
   for (const double u : uniforms) factors.push_back(u < keep ? static_cast<float>(1 / keep) : 0.0f);
-  return Tensor::from<float>({batch, 1}, factors, predictor_->weight().device());
+  return Tensor::from<float>({batch, 1}, factors, stem1_.conv->weight().device());
 }
 
-// p = up2(f3(x3)); p = up2(f2(p + x2)); p = up2(f1(p + x1)); f0(p + x0), where x_i is what the last layer keeps.
-Var DynamicRouting::decode(const Var& stem) {
-  const Lattice& l = options_.lattice;
-  Var p;
-  for (int row = Lattice::kRows - 1; row >= 0; --row) {
-    std::vector<RoutedTerm> terms;
-    if (p.defined()) terms.push_back({.x = p, .upsample2 = true});
-    cell(l.layers, row).append_terms(cell_state(l.layers, row), PathKind::keep, terms);
-    const Shape shape{stem.dim(0), stem.dim(1) >> row, stem.dim(2) >> row, l.channels(row)};
-    p = decoder_[static_cast<size_t>(row)].forward(sum_terms(terms, shape, stem.dtype(), stem.device()));
-    tapped("decoder" + std::to_string(row), p);
-  }
-  return predictor_->forward(p);
+// What the last layer keeps.
+DynamicRoutingHead::Rows DynamicRouting::kept_rows(const Var& stem) {
+  const int last = options_.lattice.layers;
+  DynamicRoutingHead::Rows rows{.terms = {}, .first = stem.shape(), .dtype = stem.dtype(), .tap = tap};
+  for (int row = 0; row < Lattice::kRows; ++row)
+    cell(last, row).append_terms(cell_state(last, row), PathKind::keep, rows.terms[static_cast<size_t>(row)]);
+  return rows;
 }
 
 std::vector<Head> DynamicRouting::forward(const Var& image) {
@@ -186,8 +175,9 @@ std::vector<Head> DynamicRouting::forward(const Var& image) {
   const Var x = stem(image);  // [N,H/4,W/4,width]
   stem_shape_ = x.shape();
   run_lattice(x);
-  const Var scores = decode(x);  // [N,H/4,W/4,classes]
+  const Var scores = head_->forward(kept_rows(x));  // [N,H/4,W/4,classes], or [N,1,1,classes]
   tapped("pred", scores);
+  if (task() == Task::classification) return {{.scores = scores, .up = {}}};
   return {{.scores = scores,
            .up = {.rule = nn::Upsampling::Rule::bilinear_half_pixel,
                   .height = static_cast<int>(image.dim(1)),
@@ -199,7 +189,7 @@ std::vector<Head> DynamicRouting::forward(const Var& image) {
 void DynamicRouting::tap_outputs(int layer, int row) {
   const Cell& c = cell(layer, row);
   const CellState& s = cell_state(layer, row);
-  const Device& device = predictor_->weight().device();
+  const Device& device = stem1_.conv->weight().device();
   const std::string prefix = "L" + (layer == 0 ? "init" : std::to_string(layer - 1)) + ".C" + std::to_string(row) + ".";
   const auto is_set = [&](CellFlag flag) {
     return !s.flags.defined() || device.is_meta() || s.flags.to_vector<int32_t>()[static_cast<size_t>(flag)] != 0;
@@ -211,7 +201,7 @@ void DynamicRouting::tap_outputs(int layer, int row) {
     c.append_terms(s, path, terms);
     const int64_t shift = to_row;
     const Shape shape{in[0], in[1] >> shift, in[2] >> shift, options_.lattice.channels(to_row)};
-    tapped(prefix + name, sum_terms(terms, shape, predictor_->weight().dtype(), predictor_->weight().device()));
+    tapped(prefix + name, sum_terms(terms, shape, stem1_.conv->weight().dtype(), stem1_.conv->weight().device()));
   };
   send(PathKind::keep, "keep", row);
   if (c.options().up) send(PathKind::up, "up", row - 1);
@@ -284,7 +274,7 @@ Routing DynamicRouting::routing() const {
 
 double DynamicRouting::real_mflops(const SampleGates& gates, int height, int width) const {
   const Lattice& l = options_.lattice;
-  double sum = stem_cost(l, height, width) + head_cost(l, height, width, classes());
+  double sum = stem_cost(l, height, width) + head_->mflops(height, width);
   for (const double cost : real_by_cell(l, counted_costs(l, height, width), gates)) sum += cost;
   return sum;
 }
@@ -309,10 +299,7 @@ int64_t DynamicRouting::executed_multiply_adds() const {
       sum += up ? area * c * c / 2 : ((h + 1) / 2) * ((v + 1) / 2) * c * 2 * c;
     }
   }
-  for (int row = 0; row < Lattice::kRows; ++row)
-    sum += (height >> row) * (width >> row) * l.channels(row) * l.channels(std::max(row - 1, 0));
-  sum += height * width * 9 * w * classes();
-  return batch * sum;
+  return batch * sum + head_->multiply_adds(stem_shape_);
 }
 
 std::vector<std::pair<std::string, double>> DynamicRouting::evaluation_metrics() {
@@ -330,6 +317,16 @@ std::vector<std::pair<std::string, double>> DynamicRouting::evaluation_metrics()
           {"executed_gmacs", 1e-9 * static_cast<double>(executed_multiply_adds())}};
 }
 
+std::string DynamicRouting::pretrained_name(const std::string& name) const {
+  const bool has_counterpart = name.starts_with("backbone.") && name.find(".gate_conv_beta.") == std::string::npos;
+  return has_counterpart ? name : "";
+}
+
+bool DynamicRouting::ignores_pretrained(const std::string& file_name) const {
+  return !file_name.starts_with("backbone.") || file_name.ends_with(".gate_weights_beta") ||
+         file_name.find(".gate_conv_beta.") != std::string::npos;
+}
+
 std::vector<std::string> dynamic_routing_names() {
   std::vector<std::string> names;
   for (const Variant& v : kVariants) names.emplace_back(v.name);
@@ -340,7 +337,6 @@ std::unique_ptr<Model> build_dynamic_routing(const std::string& name, Task task,
                                              nn::Init& init) {
   const Variant& v = *std::find_if(std::begin(kVariants), std::end(kVariants),
                                    [&](const Variant& variant) { return variant.name == name; });
-  if (task == Task::classification) throw options.error("task", "\"segmentation\" for " + name, "\"classification\"");
   DynamicRouting::Options o;
   o.lattice.layers = options.integer32("layers", {.fallback = v.layers, .min = 3, .max = 200});
   o.lattice.width = options.integer32("width", {.fallback = 64, .min = 2, .max = 1024});
@@ -353,7 +349,7 @@ std::unique_ptr<Model> build_dynamic_routing(const std::string& name, Task task,
   o.flops_size = size_of(options, "flops_size", {768, 768});
   o.flops_size_eval = size_of(options, "flops_size_eval", {1024, 2048});
   if (o.lattice.width % 2 != 0) throw options.error("width", "an even number", std::to_string(o.lattice.width));
-  return std::make_unique<DynamicRouting>(name, classes, o, init);
+  return std::make_unique<DynamicRouting>(name, task, classes, o, init);
 }
 
 }  // namespace segrt::models

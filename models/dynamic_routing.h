@@ -10,6 +10,7 @@
 
 #include "models/dynamic_routing_cell.h"
 #include "models/dynamic_routing_flops.h"
+#include "models/dynamic_routing_heads.h"
 #include "models/model.h"
 
 namespace segrt::models {
@@ -43,7 +44,7 @@ class DynamicRouting final : public Model {
     double drop_path = 0;
     std::array<int, 2> flops_size{768, 768}, flops_size_eval{1024, 2048};
   };
-  DynamicRouting(const std::string& name, int classes, const Options& options, nn::Init& init);
+  DynamicRouting(const std::string& name, Task task, int classes, const Options& options, nn::Init& init);
 
   std::vector<Head> forward(const Var& image) override;
   int size_multiple() const override { return 32; }
@@ -52,6 +53,9 @@ class DynamicRouting final : public Model {
   void begin_step(int64_t step, int64_t total_steps) override;
   std::vector<AuxiliaryLoss> auxiliary_losses() override;
   std::vector<std::pair<std::string, double>> evaluation_metrics() override;
+  // From a network without gates (the published "Fix" classifiers), or of another task: gates and head start afresh.
+  std::string pretrained_name(const std::string& name) const override;
+  bool ignores_pretrained(const std::string& file_name) const override;
 
   const Options& options() const { return options_; }
   Routing routing() const;  // of the last forward pass; waits for it
@@ -67,22 +71,20 @@ class DynamicRouting final : public Model {
   std::function<std::vector<double>(int cell, int64_t batch)> drop_uniforms;
 
  private:
-  struct Stem;
   Cell& cell(int layer, int row) const { return *cells_[static_cast<size_t>(options_.lattice.index(layer, row))]; }
   CellState& cell_state(int layer, int row) { return states_[static_cast<size_t>(options_.lattice.index(layer, row))]; }
   Var stem(const Var& image) const;
   void run_lattice(const Var& stem);
   Cell::Input input_of(int layer, int row, const Var& stem);
   Tensor drop_factor(int layer, int cell, int64_t batch) const;
-  Var decode(const Var& stem);
+  DynamicRoutingHead::Rows kept_rows(const Var& stem);
   void tap_outputs(int layer, int row);
 
   Options options_;
   ConvUnit stem1_, stem2_, stem3_;
   nn::Conv2d *stem2_depthwise_ = nullptr, *stem3_depthwise_ = nullptr;
   std::vector<Cell*> cells_;  // in the order of Lattice::index
-  std::vector<ConvUnit> decoder_;
-  nn::Conv2d* predictor_ = nullptr;
+  DynamicRoutingHead* head_ = nullptr;
   std::vector<CellState> states_;
   Shape stem_shape_;
   int64_t step_ = 0, total_steps_ = 0;

@@ -65,6 +65,8 @@ class Model : public nn::Module {
   // The name of a tensor of this model in a checkpoint of another kind (a classifier's, say), for starting from its
   // weights; the empty string where it has none.
   virtual std::string pretrained_name(const std::string& name) const { return name; }
+  // Whether a tensor of such a checkpoint is none of this model's, and no reason for an error.
+  virtual bool ignores_pretrained(const std::string& /*file_name*/) const { return false; }
 
   const std::string& name() const { return name_; }
   Task task() const { return task_; }

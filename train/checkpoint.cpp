@@ -93,7 +93,7 @@ std::string load_pretrained(const fs::path& path, models::Model& model) {
     };
   } else {
     options.file_name = [&](const std::string& name) { return model.pretrained_name(name); };
-    options.ignore = [](const std::string& name) { return is_training_state(name) || name.starts_with("fc."); };
+    options.ignore = [&](const std::string& name) { return is_training_state(name) || model.ignores_pretrained(name); };
   }
   const nn::LoadReport report = nn::load_state(model, file, options);
   std::string text = fmt::format("started from {}: {} tensors", path.string(), report.loaded);

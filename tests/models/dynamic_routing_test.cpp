@@ -233,6 +233,32 @@ TEST_CASE("sizes that do not fit are refused") {
   CHECK(test::error_of([&] { n.build("dynamic_a", "smallgate = true\n"); }).find("small_gate") != std::string::npos);
 }
 
+TEST_CASE("the classifier adds the rows up on the way down") {
+  Networks n("cpu");
+  const auto model = n.build("dynamic_fix_l16", "task = \"classification\"\nlayers = 4\nwidth = 8\n", 10);
+  int64_t work = 0;
+  n.device->observer = [&](const LayerEvent& e) { work += e.multiply_adds; };
+  std::map<std::string, Shape> maps;
+  model->tap = [&](std::string_view name, const Var& v) { maps[std::string(name)] = v.shape(); };
+  const Tensor x = n.image(2, 64, 96);
+  const Evaluation e = evaluate(*model, x);
+  CHECK(maps.at("aggregator0") == Shape{2, 8, 12, 16});
+  CHECK(maps.at("aggregator1") == Shape{2, 4, 6, 32});
+  CHECK(maps.at("aggregator2") == Shape{2, 2, 3, 64});
+  CHECK(maps.at("aggregator3") == Shape{2, 2, 3, 64});
+  CHECK(maps.at("pred") == Shape{2, 1, 1, 10});
+  CHECK(model->executed_multiply_adds() == work);
+  CHECK(std::set<double>(e.scores.begin(), e.scores.end()).size() == e.scores.size());
+
+  // What it counts, by hand for a map of 16x24: convolutions, 3 a value for norm and ReLU, and the pooling.
+  const double expected = stem_cost(model->options().lattice, 64, 96) +
+                          (8 * 12 * 16 * (8 + 3) + 4 * 6 * 32 * (16 + 3) + 2 * 3 * 64 * (32 + 3) +
+                           2 * 3 * 64 * (64 + 3) + 2 * 3 * 64 + 64 * 10) /
+                              1e6;
+  CHECK(model->real_mflops(SampleGates(static_cast<size_t>(model->options().lattice.cells())), 64, 96) ==
+        doctest::Approx(expected).epsilon(1e-9));
+}
+
 TEST_CASE("the budget loss appears, ramps and stays") {
   Networks n("cpu");
   const auto model = n.build("dynamic_a", "layers = 3\nwidth = 4\nbudget_total = 40\n", 3);

@@ -3,7 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
+
+#include "models/model.h"
 #include "tests/support/tensors.h"
+#include "train/data_settings.h"
 
 namespace {
 using namespace segrt;
@@ -84,4 +88,28 @@ TEST_CASE("the two ways of resizing in [eval] have their own keys") {
   CHECK(refusal(train + "resize = \"shortest_edge\"\nsizes = []\n").find("eval.sizes: expected at least one size") !=
         std::string::npos);
   CHECK(refusal(train + "sizess = [512]\n").find("did you mean eval.sizes?") != std::string::npos);
+}
+
+TEST_CASE("every configuration that is shipped is understood to its last key") {
+  const std::unique_ptr<Device> device = Device::create("meta");
+  int found = 0;
+  for (const auto& file : std::filesystem::directory_iterator(SEGRT_SOURCE_DIR "/models")) {
+    if (file.path().extension() != ".toml") continue;
+    CAPTURE(file.path().string());
+    ++found;
+    const Config config = Config::load(file.path().string());
+    nn::Init init(*device, 1);
+    CHECK(models::build(config.table("model"), init)->parameter_count() > 0);
+    const train::DataSettings data = train::data_settings(config);
+    for (const char* key :
+         {"kind", "root", "lists", "labels", "height", "width", "train_size", "val_size", "scene_seed"})
+      if (config.has(std::string("data.") + key)) config.ignore(std::string("data.") + key);  // for make_dataset
+    CHECK(data.crop_height > 0);
+    const train::TrainSettings training = train::train_settings(config);
+    CHECK(training.batch > 0);
+    train::validate_settings(config);
+    train::eval_settings(config);
+    config.check_unused();
+  }
+  CHECK(found >= 13);
 }
