@@ -142,17 +142,15 @@ class Pictures final : public data::Dataset {
 };
 }  // namespace
 
-TEST_CASE("sizes by the shortest edge, worked out by hand") {
-  using train::ImageSize;
-  CHECK(train::resized_size({1024, 2048}, {1024, 2048}) == ImageSize{1024, 2048});
-  CHECK(train::resized_size({1024, 2048}, {512, 4096}) == ImageSize{512, 1024});
-  CHECK(train::resized_size({480, 640}, {1024, 2048}) == ImageSize{1024, 1365});  // 1365.33
-  CHECK(train::resized_size({640, 480}, {1024, 2048}) == ImageSize{1365, 1024});
-  CHECK(train::resized_size({33, 47}, {100, 0}) == ImageSize{100, 142});      // 142.42
-  CHECK(train::resized_size({40, 61}, {100, 0}) == ImageSize{100, 153});      // 152.5 rounds up
-  CHECK(train::resized_size({375, 500}, {512, 600}) == ImageSize{450, 600});  // 682.7 is too long: 512 * 600 / 682.7
-  CHECK(train::resized_size({50, 50}, {20, 10}) == ImageSize{10, 10});
-  CHECK(train::resized_size({33, 47}, {0, 10}) == ImageSize{33, 47});
+TEST_CASE("an image is resized by its shortest edge, or not at all") {
+  const auto size = [](int height, int width, const train::ShortestEdge& rule) {
+    const data::Image y = train::resized(picture(height, width), rule);
+    return std::pair(y.height, y.width);
+  };
+  CHECK(size(33, 47, {100, 0}) == std::pair(100, 142));    // 142.42; no limit
+  CHECK(size(10, 900, {20, 0}) == std::pair(20, 1800));    // none however long
+  CHECK(size(75, 100, {102, 120}) == std::pair(90, 120));  // 102x136 is too long
+  CHECK(size(33, 47, {0, 10}) == std::pair(33, 47));       // 0: no resizing, whatever the limit
   const data::Image image = picture(9, 14);
   CHECK(train::resized(image, {9, 100}) == image);
   CHECK(train::resized(image, {5, 0}) == data::resize(image, 5, 8, data::Filter::bilinear));
