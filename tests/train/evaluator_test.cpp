@@ -276,3 +276,28 @@ TEST_CASE("what a network measures is that of the first pass, and comes as mean,
   CHECK(result.measured[0].images == 3);
   CHECK(result.measured[1].max == 9);  // four passes an image: the first of the third is the ninth
 }
+
+TEST_CASE("after the first pass over each image, and then alone, the caller may look at the network") {
+  auto device = Device::create("cpu");
+  nn::Init init(*device, 2);
+  PatchNetwork net({}, init);
+  std::vector<size_t> forwards;
+  train::Evaluator::Options options{.scales = {1, 0.5}, .flip = true, .mean = {0.5, 0.5, 0.5}, .std = {0.2, 0.2, 0.2}};
+  options.after_first_pass = [&] { forwards.push_back(net.inputs.size()); };
+  train::Evaluator(net, options).evaluate(Pictures());
+  CHECK(forwards == std::vector<size_t>{1, 5, 9});
+  options.scales = {1};
+  options.flip = false;
+  train::Evaluator(net, options).predict(picture(20, 24));  // the way without a map of scores
+  CHECK(forwards == std::vector<size_t>{1, 5, 9, 13});
+}
+
+TEST_CASE("measurements as a table with their units") {
+  CHECK(
+      train::measured_table(std::vector<train::Evaluator::Measured>{
+          {"real_gflops", 52.3, 40.12, 100, 3}, {"executed_gmacs", 0.00125, 0.001, 0.002, 3}, {"rows", 7, 7, 7, 3}}) ==
+      "an image             mean        min        max\n"
+      "real               52.300     40.120     100.00  GFLOPs\n"
+      "executed        0.0012500  0.0010000  0.0020000  GMACs\n"
+      "rows               7.0000     7.0000     7.0000\n");
+}
