@@ -118,7 +118,8 @@ int evaluate(Arguments& a) {
   options.std = dataset->std();
   train::RoutingShares routes;
   const models::DynamicRouting* network = train::routing_network(*loaded.model);
-  if (network != nullptr) options.after_first_pass = [&] { routes.add(network->routing()); };
+  if (network != nullptr && !(a.routing.empty() && a.json.empty()))
+    options.after_first_pass = [&] { routes.add(network->routing()); };
   train::Evaluator evaluator(*loaded.model, options);
   const int64_t total = a.limit > 0 ? std::min(a.limit, dataset->size()) : dataset->size();
   fmt::print("{} on {}: {} images of {} ({}){}{}\n", a.checkpoint, device->description(), total, dataset->name(),
