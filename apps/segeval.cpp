@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
+#include "train/routing_picture.h"
 #include "train/settings.h"
 
 namespace {
@@ -18,19 +19,33 @@ using namespace segrt;
 namespace fs = std::filesystem;
 
 struct Arguments {
-  std::string checkpoint, config, split = "val", predictions, overlays, json;
+  std::string checkpoint, config, split = "val", predictions, overlays, json, routing;
   bool ms = false, flip = false;
   int64_t limit = 0;
   apps::CommonOptions common;
 };
 
-fs::path picture_path(const std::string& folder, const std::string& sample) {
-  return fs::path(folder) / fs::path(sample).relative_path().replace_extension(".png");
+nlohmann::json number(double v) { return std::isfinite(v) ? nlohmann::json(v) : nlohmann::json(nullptr); }
+
+// By cell: the share of images for which it ran, and the mean gates of keep, up and down; null where there is no path.
+nlohmann::json routing_json(const train::RoutingShares& routes) {
+  const models::Lattice& l = routes.lattice();
+  nlohmann::json cells = nlohmann::json::object();
+  for (int layer = 0; layer <= l.layers; ++layer)
+    for (int row = 0; row < l.rows(layer); ++row) {
+      const auto cell = static_cast<size_t>(l.index(layer, row));
+      nlohmann::json gates{routes.gate(cell, 0), nullptr, nullptr};
+      size_t slot = 1;
+      if (l.goes_up(layer, row)) gates[1] = routes.gate(cell, slot++);
+      if (l.goes_down(layer, row)) gates[2] = routes.gate(cell, slot);
+      cells[l.cell_name(layer, row)] = {{"executed", routes.executed(cell)}, {"gates", gates}};
+    }
+  return {{"images", routes.samples()}, {"cells", cells}};
 }
 
-void write_json(const std::string& path, const Arguments& a, const train::Evaluator::Result& result,
-                const data::LabelTable& table) {
-  const auto number = [](double v) { return std::isfinite(v) ? nlohmann::json(v) : nlohmann::json(nullptr); };
+// routes: null for a network without. Scores of images without labels are null.
+void write_json(const Arguments& a, const train::Evaluator::Result& result, const data::LabelTable& table,
+                const train::RoutingShares* routes) {
   nlohmann::json classes = nlohmann::json::array();
   for (size_t c = 0; c < result.scores.iou.size(); ++c)
     classes.push_back({{"name", table.names[c]},
@@ -39,21 +54,42 @@ void write_json(const std::string& path, const Arguments& a, const train::Evalua
   nlohmann::json measured = nlohmann::json::object();
   for (const auto& m : result.measured)
     measured[m.name] = {{"mean", number(m.mean)}, {"min", number(m.min)}, {"max", number(m.max)}};
-  const nlohmann::json json{{"checkpoint", a.checkpoint},
-                            {"split", a.split},
-                            {"multi_scale", a.ms},
-                            {"flip", a.flip},
-                            {"images", result.images},
-                            {"seconds", result.seconds},
-                            {"miou", number(result.scores.miou)},
-                            {"macc", number(result.scores.macc)},
-                            {"aacc", number(result.scores.aacc)},
-                            {"measured", measured},
-                            {"classes", classes},
-                            {"confusion", result.confusion}};
-  std::ofstream out(path);
+  nlohmann::json json{{"checkpoint", a.checkpoint},
+                      {"split", a.split},
+                      {"multi_scale", a.ms},
+                      {"flip", a.flip},
+                      {"images", result.images},
+                      {"seconds", result.seconds},
+                      {"miou", number(result.scores.miou)},
+                      {"macc", number(result.scores.macc)},
+                      {"aacc", number(result.scores.aacc)},
+                      {"measured", measured},
+                      {"classes", classes},
+                      {"confusion", result.confusion}};
+  if (routes != nullptr) json["routing"] = routing_json(*routes);
+  std::ofstream out(a.json);
   out << json.dump(2) << '\n';
-  if (!out.flush()) throw FileError(path + ": cannot write");
+  if (!out.flush()) throw FileError(a.json + ": cannot write");
+}
+
+void save_pictures(const Arguments& a, const data::Dataset& dataset, const data::Sample& sample,
+                   const data::Image& prediction) {
+  if (!a.predictions.empty()) {
+    const data::PredictionFile file = dataset.prediction_file(sample.name, prediction);
+    data::write_png(fs::path(a.predictions) / file.path, file.values, file.palette);
+  }
+  if (!a.overlays.empty())
+    data::write_png(fs::path(a.overlays) / fs::path(sample.name).relative_path().replace_extension(".png"),
+                    data::overlay(sample.image, prediction, dataset.classes()));
+}
+
+void print_scores(const train::Evaluator::Result& result, const data::LabelTable& table) {
+  fmt::print("{}\n", train::scores_table(result.scores, table.names, result.confusion));
+  const auto floor = train::majority_scores(result.confusion, table.size());
+  fmt::print("for comparison, always saying the most frequent class: mIoU {:.2f} %, aAcc {:.2f} %\n", 100 * floor.miou,
+             100 * floor.aacc);
+  fmt::print("{} images in {:.1f} s, {:.2f} images/s\n", result.images, result.seconds,
+             static_cast<double>(result.images) / result.seconds);
 }
 
 int evaluate(Arguments& a) {
@@ -65,6 +101,7 @@ int evaluate(Arguments& a) {
   a.checkpoint = train::find_checkpoint(a.checkpoint).string();
   const std::unique_ptr<Device> device = apps::open_device(a.common);
   const apps::LoadedModel loaded = apps::load_model(a.checkpoint, a.config, a.common.set, *device);
+  if (!a.routing.empty()) train::require_routing(*loaded.model, "--routing");
   const train::EvalSettings settings = train::eval_settings(loaded.config);
   const std::unique_ptr<data::Dataset> dataset = train::make_dataset(loaded.config, a.split);
   const train::TrainSettings training = train::train_settings(loaded.config);  // the precision; and its keys are known
@@ -79,6 +116,10 @@ int evaluate(Arguments& a) {
   options.precision = training.precision;
   options.mean = dataset->mean();
   options.std = dataset->std();
+  train::RoutingShares routes;
+  const models::DynamicRouting* network = train::routing_network(*loaded.model);
+  if (network != nullptr && !(a.routing.empty() && a.json.empty()))
+    options.after_first_pass = [&] { routes.add(network->routing()); };
   train::Evaluator evaluator(*loaded.model, options);
   const int64_t total = a.limit > 0 ? std::min(a.limit, dataset->size()) : dataset->size();
   fmt::print("{} on {}: {} images of {} ({}){}{}\n", a.checkpoint, device->description(), total, dataset->name(),
@@ -86,25 +127,16 @@ int evaluate(Arguments& a) {
   const bool terminal = isatty(STDERR_FILENO) == 1;
   const auto result =
       evaluator.evaluate(*dataset, a.limit, [&](int64_t i, const data::Sample& sample, const data::Image& prediction) {
-        if (!a.predictions.empty()) data::write_png(picture_path(a.predictions, sample.name), prediction);
-        if (!a.overlays.empty())
-          data::write_png(picture_path(a.overlays, sample.name),
-                          data::overlay(sample.image, prediction, dataset->classes()));
+        save_pictures(a, *dataset, sample, prediction);
         if (terminal) fmt::print(stderr, "\r{}/{}{}", i + 1, total, i + 1 == total ? "\r\x1b[K" : "");
       });
-  for (const auto& m : result.measured)
-    fmt::print("{}: mean {:.4f}, min {:.4f}, max {:.4f}\n", m.name, m.mean, m.min, m.max);
-  if (!dataset->has_labels()) {
+  if (!result.measured.empty()) fmt::print("{}\n", train::measured_table(result.measured));
+  if (dataset->has_labels())
+    print_scores(result, dataset->classes());
+  else
     fmt::print("no labels: {} predictions in {:.1f} s\n", result.images, result.seconds);
-    return 0;
-  }
-  fmt::print("{}\n", train::scores_table(result.scores, dataset->classes().names, result.confusion));
-  const auto floor = train::majority_scores(result.confusion, loaded.model->classes());
-  fmt::print("for comparison, always saying the most frequent class: mIoU {:.2f} %, aAcc {:.2f} %\n", 100 * floor.miou,
-             100 * floor.aacc);
-  fmt::print("{} images in {:.1f} s, {:.2f} images/s\n", result.images, result.seconds,
-             static_cast<double>(result.images) / result.seconds);
-  if (!a.json.empty()) write_json(a.json, a, result, dataset->classes());
+  if (!a.routing.empty()) data::write_png(a.routing, train::routing_picture(routes));
+  if (!a.json.empty()) write_json(a, result, dataset->classes(), network == nullptr ? nullptr : &routes);
   return 0;
 }
 }  // namespace
@@ -120,9 +152,16 @@ int main(int argc, char** argv) {
   app.add_option("--limit", a.limit, "at most so many images; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  app.add_option("--save-predictions", a.predictions, "write class-index PNGs into this folder");
+  app.add_option(
+      "--save-predictions", a.predictions,
+      "write the predictions as PNGs into this folder: for Cityscapes label ids, named as its test server wants "
+      "them (zip the folder of --split test and upload it); for other data class indices");
   app.add_option("--save-overlays", a.overlays, "write pictures of image and prediction into this folder");
-  app.add_option("--json", a.json, "write the scores and the confusion matrix to this file");
+  app.add_option("--json", a.json, "write scores, confusion matrix and what the network measured to this file");
+  app.add_option("--routing", a.routing,
+                 "write a picture of how often each cell and path was open in the first pass over the images (networks "
+                 "with dynamic routing)")
+      ->type_name("PNG");
   apps::add_device_options(app, a.common);
   apps::add_set_option(app, a.common);
   return apps::run_program(app, argc, argv, [&] { return evaluate(a); });

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
+#include "train/routing_picture.h"
 #include "train/settings.h"
 
 namespace {
@@ -17,7 +18,7 @@ namespace fs = std::filesystem;
 struct Arguments {
   std::string checkpoint, config, output;
   std::vector<std::string> images;
-  bool ms = false, flip = false;
+  bool ms = false, flip = false, routing = false;
   double alpha = 0.5;
   apps::CommonOptions common;
 };
@@ -32,6 +33,12 @@ int predict(const Arguments& a) {
   options.precision = train::train_settings(loaded.config).precision;
   options.mean = card.mean;
   options.std = card.std;
+  train::RoutingShares routes;  // of the image at hand
+  if (a.routing)
+    options.after_first_pass = [&routes, &network = train::require_routing(*loaded.model, "--routing")] {
+      routes = {};
+      routes.add(network.routing());
+    };
   train::Evaluator evaluator(*loaded.model, options);
   std::set<std::string> stems;  // two images of one name must not overwrite each other
   for (const std::string& path : a.images) {
@@ -44,9 +51,11 @@ int predict(const Arguments& a) {
     const fs::path base = fs::path(a.output) / stem;
     data::write_png(base.string() + "_color.png", data::colourise(label, card.classes));
     data::write_png(base.string() + "_overlay.png", data::overlay(image, label, card.classes, a.alpha));
+    if (a.routing) data::write_png(base.string() + "_routing.png", train::routing_picture(routes));
     std::string measured;
     for (const auto& [name, value] : evaluator.measurements()) measured += fmt::format("  {} {:.4f}", name, value);
-    fmt::print("{} -> {}_color.png, {}_overlay.png{}\n", path, base.string(), base.string(), measured);
+    fmt::print("{} -> {}_color.png, {}_overlay.png{}{}\n", path, base.string(), base.string(),
+               a.routing ? ", " + base.string() + "_routing.png" : "", measured);
   }
   return 0;
 }
@@ -64,6 +73,9 @@ int main(int argc, char** argv) {
   app.add_option("--alpha", a.alpha, "weight of the colours in the overlay")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
+  app.add_flag("--routing", a.routing,
+               "also <name>_routing.png: the cells and paths that were open in the first pass over the image (networks "
+               "with dynamic routing)");
   apps::add_device_options(app, a.common);
   apps::add_set_option(app, a.common);
   return apps::run_program(app, argc, argv, [&] { return predict(a); });

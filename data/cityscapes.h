@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "data/image.h"
 
@@ -17,6 +18,7 @@ struct CityscapesLabel {
   int id;  // -1 for licence plates, which are in no label map
   int train_id;
   std::string_view name;  // in the annotations
+  Rgb colour;
 };
 // All 35, by id, the licence plate last.
 std::span<const CityscapesLabel> cityscapes_label_list();
@@ -32,6 +34,9 @@ LabelMap cityscapes_train_ids();
 
 // Train id -> label id, for predictions sent to the test server; 0 (unlabeled) for values that are no train id.
 LabelMap cityscapes_label_ids();
+
+// The published colours of label ids 0..33.
+std::vector<Rgb> cityscapes_label_colours();
 
 // y[p] = map[x[p]]. Throws ArgumentError unless the image has one channel.
 Image relabel(const Image& x, const LabelMap& map);

@@ -89,6 +89,12 @@ Sample Cityscapes::load(int64_t index) const {
   return sample;
 }
 
+PredictionFile Cityscapes::prediction_file(const std::string& sample, const Image& prediction) const {
+  return {.path = fs::path(sample).filename(),
+          .values = relabel(prediction, cityscapes_label_ids()),
+          .palette = cityscapes_label_colours()};
+}
+
 std::array<double, 3> Cityscapes::mean() const {
   return {0.29010095242892997, 0.32808144844279574, 0.28696394422942517};
 }

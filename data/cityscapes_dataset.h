@@ -33,6 +33,9 @@ class Cityscapes final : public Dataset {
   Sample load(int64_t index) const override;
   const LabelTable& classes() const override { return classes_; }
   bool has_labels() const override { return has_labels_; }
+  // For the test server: label ids, as a PNG with the published colours for a palette, all in one folder under the
+  // names of the images.
+  PredictionFile prediction_file(const std::string& sample, const Image& prediction) const override;
   // Of up to 500 training images' pixels together, as published with DRN (Yu et al. 2017).
   std::array<double, 3> mean() const override;
   std::array<double, 3> std() const override;

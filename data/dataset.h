@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "data/image.h"
 #include "data/label_table.h"
@@ -16,6 +18,13 @@ struct Sample {
   std::string name;  // path relative to the data folder, or another name that is unique in the dataset
 };
 
+// A prediction in the form in which others read it: a PNG of one channel.
+struct PredictionFile {
+  std::filesystem::path path;  // below the folder of all predictions
+  Image values;                // [h,w,1]
+  std::vector<Rgb> palette{};  // colours of the values; none: grey
+};
+
 class Dataset {
  public:
   virtual ~Dataset() = default;
@@ -26,6 +35,9 @@ class Dataset {
   virtual Sample load(int64_t index) const = 0;
   virtual const LabelTable& classes() const = 0;
   virtual bool has_labels() const { return true; }
+  // `prediction` [h,w,1] (class indices) of the sample called `sample`, as the dataset's benchmark wants it. Without a
+  // benchmark: the indices, at the sample's path with the extension .png.
+  virtual PredictionFile prediction_file(const std::string& sample, const Image& prediction) const;
   // Of the training images' pixels, per RGB channel, in units of [0, 1].
   virtual std::array<double, 3> mean() const = 0;
   virtual std::array<double, 3> std() const = 0;

@@ -98,8 +98,8 @@ Image read_label(const std::filesystem::path& path) {
   return decode_png_indices(path, bytes);
 }
 
-void write_png(const std::filesystem::path& path, const Image& image) {
-  const std::vector<uint8_t> bytes = encode_png(path, image);
+void write_png(const std::filesystem::path& path, const Image& image, std::span<const Rgb> palette) {
+  const std::vector<uint8_t> bytes = encode_png(path, image, palette);
   std::error_code error;
   if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
   if (error) fail(path, fmt::format("cannot create its folder: {}", error.message()));

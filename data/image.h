@@ -1,12 +1,16 @@
 // 8-bit images in host memory and the files they come from.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <vector>
 
 namespace segrt::data {
+
+using Rgb = std::array<uint8_t, 3>;
 
 // pixels [height,width,channels], rows from the top. Photos have 3 channels (RGB), label maps 1 (class indices).
 struct Image {
@@ -43,8 +47,10 @@ struct ImageInfo {
 };
 ImageInfo read_image_info(const std::filesystem::path& path);
 
-// Writes 1 (grey), 3 (RGB) or 4 (RGBA) channels, missing folders included. The file appears under its name only when it
-// is complete.
-void write_png(const std::filesystem::path& path, const Image& image);
+// Writes 1 (grey), 3 (RGB) or 4 (RGBA) channels, missing folders included. With a palette, the values of an image of
+// 1 channel are indices into it, and viewers show its colours; read_label gives the indices back. The file appears
+// under its name only when it is complete. Throws ArgumentError for another image beside a palette, a palette of more
+// than 256 colours, and a value that has none.
+void write_png(const std::filesystem::path& path, const Image& image, std::span<const Rgb> palette = {});
 
 }  // namespace segrt::data

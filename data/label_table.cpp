@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "data/cityscapes.h"
 
 namespace segrt::data {
 namespace {
@@ -15,43 +16,11 @@ struct Entry {
   Rgb colour;
 };
 
-constexpr Entry kCityscapes[] = {
-    {"road", {128, 64, 128}},
-    {"sidewalk", {244, 35, 232}},
-    {"building", {70, 70, 70}},
-    {"wall", {102, 102, 156}},
-    {"fence", {190, 153, 153}},
-    {"pole", {153, 153, 153}},
-    {"traffic light", {250, 170, 30}},
-    {"traffic sign", {220, 220, 0}},
-    {"vegetation", {107, 142, 35}},
-    {"terrain", {152, 251, 152}},
-    {"sky", {70, 130, 180}},
-    {"person", {220, 20, 60}},
-    {"rider", {255, 0, 0}},
-    {"car", {0, 0, 142}},
-    {"truck", {0, 0, 70}},
-    {"bus", {0, 60, 100}},
-    {"train", {0, 80, 100}},
-    {"motorcycle", {0, 0, 230}},
-    {"bicycle", {119, 11, 32}},
-};
-
 constexpr Entry kCamvid[] = {
     {"Sky", {128, 128, 128}},  {"Building", {128, 0, 0}},   {"Pole", {192, 192, 128}},       {"Road", {128, 64, 128}},
     {"Pavement", {0, 0, 192}}, {"Tree", {128, 128, 0}},     {"SignSymbol", {192, 128, 128}}, {"Fence", {64, 64, 128}},
     {"Car", {64, 0, 128}},     {"Pedestrian", {64, 64, 0}}, {"Bicyclist", {0, 128, 192}},
 };
-
-template <size_t N>
-LabelTable table_of(const Entry (&entries)[N]) {
-  LabelTable table;
-  for (const Entry& entry : entries) {
-    table.names.emplace_back(entry.name);
-    table.colours.push_back(entry.colour);
-  }
-  return table;
-}
 
 void require_class_count(size_t classes) {
   if (classes < 1 || classes > 255)
@@ -82,8 +51,24 @@ void require_channels(const char* op, const char* name, const Image& image, int 
 
 }  // namespace
 
-LabelTable cityscapes_labels() { return table_of(kCityscapes); }
-LabelTable camvid_labels() { return table_of(kCamvid); }
+LabelTable cityscapes_labels() {
+  LabelTable table;
+  for (const CityscapesLabel& label : cityscapes_label_list()) {  // train ids rise with the ids
+    if (label.train_id != table.size()) continue;
+    table.names.emplace_back(label.name);
+    table.colours.push_back(label.colour);
+  }
+  return table;
+}
+
+LabelTable camvid_labels() {
+  LabelTable table;
+  for (const Entry& entry : kCamvid) {
+    table.names.emplace_back(entry.name);
+    table.colours.push_back(entry.colour);
+  }
+  return table;
+}
 
 LabelTable triplet_labels() {
   return {.names = {"class 0", "class 1", "class 2"}, .colours = {{0, 0, 0}, {217, 83, 79}, {91, 192, 222}}};

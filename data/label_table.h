@@ -1,7 +1,6 @@
 // Names and display colours of a dataset's classes, and pictures of label maps.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,8 +8,6 @@
 #include "data/image.h"
 
 namespace segrt::data {
-
-using Rgb = std::array<uint8_t, 3>;
 
 // Class k has names[k] and colours[k]; both have the same length, at most 255. `ignore_index` is no class.
 struct LabelTable {

@@ -133,6 +133,17 @@ std::vector<uint8_t> filtered_rows(const Image& image) {
   return rows;
 }
 
+void check_palette(const std::filesystem::path& path, const Image& image, std::span<const Rgb> palette) {
+  if (image.channels != 1 || palette.size() > 256)
+    throw ArgumentError(
+        fmt::format("write_png: {}: a palette of {} colours for {} channels, expected at most 256 for 1", path.string(),
+                    palette.size(), image.channels));
+  const uint8_t highest = *std::max_element(image.pixels.begin(), image.pixels.end());
+  if (highest >= palette.size())
+    throw ArgumentError(fmt::format("write_png: {}: value {} has no colour in a palette of {}", path.string(), highest,
+                                    palette.size()));
+}
+
 }  // namespace
 
 int PngHeader::channels() const {
@@ -221,12 +232,13 @@ Image decode_png_indices(const std::filesystem::path& path, std::span<const uint
   return image;
 }
 
-std::vector<uint8_t> encode_png(const std::filesystem::path& path, const Image& image) {
+std::vector<uint8_t> encode_png(const std::filesystem::path& path, const Image& image, std::span<const Rgb> palette) {
   constexpr uint8_t kColourOfChannels[] = {0, 0, 4, 2, 6};
   if (image.channels < 1 || image.channels > 4 || image.height < 1 || image.width < 1 ||
       image.pixels.size() != image.row_bytes() * static_cast<size_t>(image.height))
     throw ArgumentError(fmt::format("write_png: {}: image [{},{},{}] with {} bytes is not a picture", path.string(),
                                     image.height, image.width, image.channels, image.pixels.size()));
+  if (!palette.empty()) check_palette(path, image, palette);
   const std::vector<uint8_t> rows = filtered_rows(image);
   std::vector<uint8_t> compressed(compressBound(rows.size()));
   uLongf size = compressed.size();
@@ -241,8 +253,11 @@ std::vector<uint8_t> encode_png(const std::filesystem::path& path, const Image& 
     ihdr[4 + i] = static_cast<uint8_t>(image.height >> (24 - 8 * i));
   }
   ihdr[8] = 8;
-  ihdr[9] = kColourOfChannels[image.channels];
+  ihdr[9] = palette.empty() ? kColourOfChannels[image.channels] : static_cast<uint8_t>(PngColour::palette);
   append_chunk(file, "IHDR", ihdr);
+  std::vector<uint8_t> plte;
+  for (const Rgb& colour : palette) plte.insert(plte.end(), colour.begin(), colour.end());
+  if (!plte.empty()) append_chunk(file, "PLTE", plte);
   append_chunk(file, "IDAT", {compressed.data(), size});
   append_chunk(file, "IEND", {});
   return file;

@@ -35,7 +35,9 @@ std::vector<uint8_t> check_png(const std::filesystem::path& path, std::span<cons
 // [height,width,1]: the stored values of a grey or palette image of at most 8 bits, neither expanded nor scaled.
 Image decode_png_indices(const std::filesystem::path& path, std::span<const uint8_t> bytes);
 
-// The file for 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels of 8 bits.
-std::vector<uint8_t> encode_png(const std::filesystem::path& path, const Image& image);
+// The file for 1 (grey, or with a palette its indices), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels of 8 bits. Throws
+// ArgumentError as write_png (data/image.h).
+std::vector<uint8_t> encode_png(const std::filesystem::path& path, const Image& image,
+                                std::span<const Rgb> palette = {});
 
 }  // namespace segrt::data

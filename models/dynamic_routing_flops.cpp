@@ -33,6 +33,10 @@ int Lattice::index(int layer, int row) const {
   return before + row;
 }
 
+std::string Lattice::cell_name(int layer, int row) const {
+  return (layer == 0 ? "init" : std::to_string(layer - 1)) + "." + std::to_string(row);
+}
+
 std::vector<CellCost> cell_costs(const Lattice& l, int height, int width) {
   std::vector<CellCost> costs;
   for (int layer = 0; layer <= l.layers; ++layer)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <string>
 #include <vector>
 
 #include "kernels/routing.h"
@@ -25,6 +26,8 @@ struct Lattice {
   int slots(int layer, int row) const { return 1 + goes_up(layer, row) + goes_down(layer, row); }
   int cells() const;
   int index(int layer, int row) const;  // in the order of running: layer by layer, rows 0, 1, 2, 3
+  // As the published code counts: "init.0" for the initial cell, "0.0" and "0.1" for those of layer 1, ...
+  std::string cell_name(int layer, int row) const;
 };
 
 struct CellCost {

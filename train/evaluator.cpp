@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <future>
+#include <string_view>
 
 #include "core/error.h"
 #include "data/transform.h"
@@ -73,8 +74,11 @@ Tensor Evaluator::packed(const data::Image& image) const {
 
 models::Head Evaluator::forward(const Tensor& input) {
   models::Head head = model_.forward(padded_to_multiple(input, model_.pad_multiple())).front();
-  if (first_pass_) measurements_ = model_.evaluation_metrics();
-  first_pass_ = false;
+  if (first_pass_) {
+    first_pass_ = false;
+    measurements_ = model_.evaluation_metrics();
+    if (options_.after_first_pass) options_.after_first_pass();
+  }
   return head;
 }
 
@@ -186,6 +190,22 @@ Evaluator::Options evaluation_options(const EvalSettings& settings, bool multi_s
     options.edges = settings.edges;
   }
   return options;
+}
+
+std::string measured_table(std::span<const Evaluator::Measured> measured) {
+  constexpr std::pair<std::string_view, std::string_view> kUnits[] = {{"_gflops", "GFLOPs"}, {"_gmacs", "GMACs"}};
+  std::string table = fmt::format("{:<14}{:>11}{:>11}{:>11}\n", "an image", "mean", "min", "max");
+  for (const Evaluator::Measured& m : measured) {
+    std::string_view name = m.name, unit;
+    for (const auto& [ending, written] : kUnits)
+      if (name.ends_with(ending)) {
+        name.remove_suffix(ending.size());
+        unit = written;
+      }
+    table += fmt::format("{:<14}{:>#11.5g}{:>#11.5g}{:>#11.5g}{}{}\n", name, m.mean, m.min, m.max,
+                         unit.empty() ? "" : "  ", unit);
+  }
+  return table;
 }
 
 }  // namespace segrt::train

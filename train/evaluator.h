@@ -4,6 +4,7 @@
 
 #include <array>
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +29,8 @@ class Evaluator {
     Average average = Average::log_probabilities;
     DType precision = DType::f32;         // of activations
     std::array<double, 3> mean{}, std{};  // of the dataset, for a network that does not say how it wants its images
+    // Called after the first pass over each image, while the model still holds what that pass did.
+    std::function<void()> after_first_pass = nullptr;
   };
   // The model is put into evaluation mode.
   Evaluator(models::Model& model, Options options);
@@ -82,5 +85,9 @@ class Evaluator {
 // The procedure that [eval] describes, with one pass or (`multi_scale`) all of its scales or sizes. Precision, mean and
 // std are left to the caller.
 Evaluator::Options evaluation_options(const EvalSettings& settings, bool multi_scale, bool flip);
+
+// A table a person reads: a line a measurement with mean, least and greatest value. What a name ends in is its unit:
+// "real_gflops".
+std::string measured_table(std::span<const Evaluator::Measured> measured);
 
 }  // namespace segrt::train

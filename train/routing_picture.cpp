@@ -88,6 +88,18 @@ double RoutingShares::gate(size_t cell, size_t slot) const {
   return gates_[cell][slot] / static_cast<double>(samples_);
 }
 
+const models::DynamicRouting* routing_network(const models::Model& model) {
+  return dynamic_cast<const models::DynamicRouting*>(&model);
+}
+
+const models::DynamicRouting& require_routing(const models::Model& model, const std::string& option) {
+  const models::DynamicRouting* network = routing_network(model);
+  if (network == nullptr)
+    throw ArgumentError(option + ": expected a network with dynamic routing, " + model.name() +
+                        " has no paths to show");
+  return *network;
+}
+
 data::Image routing_picture(const RoutingShares& shares) {
   if (shares.samples() == 0) throw ArgumentError("routing: no image has been routed");
   const models::Lattice& l = shares.lattice();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <string>
 #include <vector>
 
 #include "data/image.h"
@@ -26,7 +27,13 @@ class RoutingShares {
   std::vector<std::array<double, 3>> gates_;
 };
 
-// RGB. Columns are layers from left (the initial cell) to right, rows are strides 4, 8, 16, 32 from the top. The darker
+// The network as one that routes its images, null where it is of a family that does not.
+const models::DynamicRouting* routing_network(const models::Model& model);
+// The same for `option`, which needs such a network. Throws ArgumentError naming both.
+const models::DynamicRouting& require_routing(const models::Model& model, const std::string& option);
+
+// RGB. Columns are layers from left (the initial cell) to right, rows are strides 4, 8, 16, 32 from the top: a cell is
+// centred 36 + 52 layer pixels from the left and 36 + 60 row from the top, 36 pixels inside the picture. The darker
 // a cell, the more often it runs; the darker and thicker a path, the larger its gate. Closed cells are hollow, closed
 // paths hairlines.
 data::Image routing_picture(const RoutingShares& shares);

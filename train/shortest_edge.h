@@ -7,18 +7,10 @@ namespace segrt::train {
 
 struct ShortestEdge {
   int shortest = 0;  // 0: no resizing
-  int longest =
-      0;  // where the longer side would exceed this, it gets it and the shorter side what follows; 0: no limit
+  int longest = 0;   // limit of the longer side, 0: none
 };
 
-struct ImageSize {
-  int height = 0, width = 0;
-  bool operator==(const ImageSize&) const = default;
-};
-
-// Both sides int(x + 0.5) of their exact length, as detectron2's ResizeShortestEdge computes them.
-ImageSize resized_size(ImageSize size, const ShortestEdge& rule);
-// Pillow's bilinear resampling of the 8-bit image to that size.
+// Pillow's bilinear resampling of the 8-bit image to data::shortest_edge_size.
 data::Image resized(const data::Image& image, const ShortestEdge& rule);
 
 }  // namespace segrt::train

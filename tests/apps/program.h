@@ -1,11 +1,14 @@
 // Runs the built programs the way a user does, and keeps what they print.
 #pragma once
 
+#include <spawn.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
+#include <csignal>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 
 namespace segrt::test {
@@ -16,19 +19,60 @@ struct Outcome {
   bool says(const std::string& text) const { return output.find(text) != std::string::npos; }
 };
 
-// `command` is "segtrain config.toml -o run": the program is found in the build, and the rest goes through a shell in
-// `folder`.
+// A program at work. `command` is "segtrain config.toml -o run": the program is found in the build, and the rest goes
+// through a shell in `folder`, which the program replaces: signals reach it and nothing else.
+class RunningProgram {
+ public:
+  RunningProgram(const std::string& command, const std::filesystem::path& folder) {
+    std::string line =
+        "cd '" + folder.string() + "' && exec '" + std::string(SEGRT_PROGRAM_DIR) + "'/" + command + " 2>&1";
+    std::string shell = "/bin/sh", option = "-c";
+    std::array<char*, 4> arguments{shell.data(), option.data(), line.data(), nullptr};
+    std::array<int, 2> ends{};
+    if (pipe(ends.data()) != 0) throw std::runtime_error("no pipe for " + command);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    posix_spawn_file_actions_addclose(&actions, ends[0]);
+    posix_spawn_file_actions_addclose(&actions, ends[1]);
+    const int status = posix_spawn(&pid_, shell.c_str(), &actions, nullptr, arguments.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    output_ = ends[0];
+    if (status != 0) throw std::runtime_error("cannot start " + command);
+  }
+  RunningProgram(const RunningProgram&) = delete;
+  RunningProgram& operator=(const RunningProgram&) = delete;
+  ~RunningProgram() {
+    if (pid_ > 0) {
+      signal(SIGKILL);
+      wait();
+    }
+    close(output_);
+  }
+
+  void signal(int number) const { kill(pid_, number); }
+
+  // Until it ends; once.
+  Outcome wait() {
+    Outcome outcome;
+    std::array<char, 4096> buffer{};
+    for (ssize_t n = 0; (n = read(output_, buffer.data(), buffer.size())) > 0;)
+      outcome.output.append(buffer.data(), static_cast<size_t>(n));
+    int status = 0;
+    waitpid(pid_, &status, 0);
+    pid_ = -1;
+    outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+    return outcome;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  int output_ = -1;
+};
+
 inline Outcome run(const std::string& command, const std::filesystem::path& folder) {
-  const std::string line =
-      "cd '" + folder.string() + "' && exec '" + std::string(SEGRT_PROGRAM_DIR) + "'/" + command + " 2>&1";
-  Outcome outcome;
-  FILE* pipe = popen(line.c_str(), "r");
-  if (pipe == nullptr) return outcome;
-  std::array<char, 4096> buffer{};
-  while (const size_t n = fread(buffer.data(), 1, buffer.size(), pipe)) outcome.output.append(buffer.data(), n);
-  const int status = pclose(pipe);
-  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-  return outcome;
+  return RunningProgram(command, folder).wait();
 }
 
 // A folder of the test's own, gone with it.

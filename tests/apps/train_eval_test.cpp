@@ -2,7 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -71,14 +70,13 @@ TEST_CASE_FIXTURE(Fixture, "a run that is stopped and resumed ends bit for bit w
 
   // SIGTERM from outside, at whatever step the run has reached; exit code 143 after a checkpoint, then on to the end.
   const fs::path part = folder.path() / "part";
-  std::thread killer([&] {
-    for (int i = 0; i < 6000 && !fs::exists(part / "checkpoints/latest.safetensors"); ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    static_cast<void>(std::system(("pkill -TERM -f '[s]egtrain tiny.toml --device cpu -o " + part.string() + "'").c_str()));
-  });
-  const test::Outcome stopped =
-      (*this)("segtrain tiny.toml --device cpu -o " + part.string() + " --set train.log_every=1 --set train.keep=3");
-  killer.join();
+  test::RunningProgram training(
+      "segtrain tiny.toml --device cpu -o " + part.string() + " --set train.log_every=1 --set train.keep=3",
+      folder.path());
+  for (int i = 0; i < 6000 && !fs::exists(part / "checkpoints/latest.safetensors"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  training.signal(SIGTERM);
+  const test::Outcome stopped = training.wait();
   CAPTURE(stopped.output);
   CHECK(stopped.code == 143);
   CHECK(stopped.says("--resume"));

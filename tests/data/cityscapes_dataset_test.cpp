@@ -80,6 +80,17 @@ TEST_CASE_FIXTURE(Tree, "cityscapes: test images have no labels") {
   CHECK(dataset.load(0).label.empty());
 }
 
+TEST_CASE_FIXTURE(Tree, "cityscapes: predictions are files for the test server") {
+  add_image("test", "berlin/berlin_000000_000019");
+  const Cityscapes dataset({.root = root(), .split = "test"});
+  Image prediction(1, 4, 1);
+  prediction.pixels = {0, 18, 10, 16};
+  const PredictionFile file = dataset.prediction_file(dataset.load(0).name, prediction);
+  CHECK(file.path == "berlin_000000_000019_leftImg8bit.png");
+  CHECK(file.values.pixels == std::vector<uint8_t>{7, 33, 23, 31});
+  CHECK(file.palette == cityscapes_label_colours());
+}
+
 TEST_CASE_FIXTURE(Tree, "cityscapes: what is missing is named") {
   CHECK(error_of([] { Cityscapes({.root = "/nowhere/city"}); }) == "/nowhere/city: no such folder");
   const std::string images = (root() / "leftImg8bit/train").string(), labels = (root() / "gtFine/train").string();

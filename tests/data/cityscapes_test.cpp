@@ -25,6 +25,18 @@ TEST_CASE("cityscapes: the id maps are the published ones") {
   }
 }
 
+// Typed from the published label definition.
+TEST_CASE("cityscapes: label ids have the published colours") {
+  const std::vector<Rgb> colours{{0, 0, 0},       {0, 0, 0},      {0, 0, 0},       {0, 0, 0},       {0, 0, 0},
+                                 {111, 74, 0},    {81, 0, 81},    {128, 64, 128},  {244, 35, 232},  {250, 170, 160},
+                                 {230, 150, 140}, {70, 70, 70},   {102, 102, 156}, {190, 153, 153}, {180, 165, 180},
+                                 {150, 100, 100}, {150, 120, 90}, {153, 153, 153}, {153, 153, 153}, {250, 170, 30},
+                                 {220, 220, 0},   {107, 142, 35}, {152, 251, 152}, {70, 130, 180},  {220, 20, 60},
+                                 {255, 0, 0},     {0, 0, 142},    {0, 0, 70},      {0, 60, 100},    {0, 0, 90},
+                                 {0, 0, 110},     {0, 80, 100},   {0, 0, 230},     {119, 11, 32}};
+  CHECK(cityscapes_label_colours() == colours);
+}
+
 TEST_CASE("cityscapes: relabel maps every pixel of a label map and nothing else") {
   Image labels(16, 16, 1);
   std::iota(labels.pixels.begin(), labels.pixels.end(), uint8_t{0});

@@ -90,6 +90,24 @@ TEST_CASE("PNG files written come back") {
   CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 3);  // nothing temporary is left
 }
 
+TEST_CASE("a palette is stored beside the indices") {
+  const TestFolder folder;
+  const std::vector<Rgb> palette{{1, 2, 3}, {250, 170, 30}, {0, 0, 0}};
+  Image label(2, 3, 1);
+  label.pixels = {0, 1, 2, 2, 1, 0};
+  write_png(folder / "label.png", label, palette);
+  CHECK(read_label(folder / "label.png") == label);
+  const std::string bytes = test::read_file(folder / "label.png");
+  CHECK(contains(bytes, std::string_view("PLTE\x01\x02\x03\xfa\xaa\x1e\0\0\0", 13)));
+  CHECK(contains(error_of([&] { read_image(folder / "label.png"); }), "found 1 (palette)"));
+  CHECK(contains(error_of([&] { write_png(folder / "x.png", Image(2, 2, 3), palette); }),
+                 "x.png: a palette of 3 colours for 3 channels, expected at most 256 for 1"));
+  label.pixels[3] = 3;
+  CHECK(contains(error_of([&] { write_png(folder / "x.png", label, palette); }),
+                 "x.png: value 3 has no colour in a palette of 3"));
+  CHECK(!std::filesystem::exists(folder / "x.png"));
+}
+
 TEST_CASE("images of other channel counts and depths are refused with what was found") {
   auto message = [](const std::string& name) { return error_of([&] { read_image(golden(name)); }); };
   CHECK(contains(message("grey.jpg"), "grey.jpg: an image needs 3 channels (RGB), found 1"));

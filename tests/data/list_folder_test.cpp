@@ -60,6 +60,12 @@ TEST_CASE_FIXTURE(Folder, "a list folder gives its samples, classes and statisti
   CHECK(sample.name == "images/b.png");
   CHECK(sample.image.height == 4);
   CHECK(sample.label.row(1)[2] == 1);
+  Image prediction(1, 2, 1);
+  prediction.pixels = {1, 0};
+  const PredictionFile file = dataset.prediction_file("images/b.jpg", prediction);
+  CHECK(file.path == "images/b.png");
+  CHECK(file.values == prediction);
+  CHECK(file.palette.empty());
   CHECK_THROWS_AS(dataset.load(2), ArgumentError);
   CHECK_THROWS_AS(dataset.load(-1), ArgumentError);
 }

@@ -142,17 +142,15 @@ class Pictures final : public data::Dataset {
 };
 }  // namespace
 
-TEST_CASE("sizes by the shortest edge, worked out by hand") {
-  using train::ImageSize;
-  CHECK(train::resized_size({1024, 2048}, {1024, 2048}) == ImageSize{1024, 2048});
-  CHECK(train::resized_size({1024, 2048}, {512, 4096}) == ImageSize{512, 1024});
-  CHECK(train::resized_size({480, 640}, {1024, 2048}) == ImageSize{1024, 1365});  // 1365.33
-  CHECK(train::resized_size({640, 480}, {1024, 2048}) == ImageSize{1365, 1024});
-  CHECK(train::resized_size({33, 47}, {100, 0}) == ImageSize{100, 142});      // 142.42
-  CHECK(train::resized_size({40, 61}, {100, 0}) == ImageSize{100, 153});      // 152.5 rounds up
-  CHECK(train::resized_size({375, 500}, {512, 600}) == ImageSize{450, 600});  // 682.7 is too long: 512 * 600 / 682.7
-  CHECK(train::resized_size({50, 50}, {20, 10}) == ImageSize{10, 10});
-  CHECK(train::resized_size({33, 47}, {0, 10}) == ImageSize{33, 47});
+TEST_CASE("an image is resized by its shortest edge, or not at all") {
+  const auto size = [](int height, int width, const train::ShortestEdge& rule) {
+    const data::Image y = train::resized(picture(height, width), rule);
+    return std::pair(y.height, y.width);
+  };
+  CHECK(size(33, 47, {100, 0}) == std::pair(100, 142));    // 142.42; no limit
+  CHECK(size(10, 900, {20, 0}) == std::pair(20, 1800));    // none however long
+  CHECK(size(75, 100, {102, 120}) == std::pair(90, 120));  // 102x136 is too long
+  CHECK(size(33, 47, {0, 10}) == std::pair(33, 47));       // 0: no resizing, whatever the limit
   const data::Image image = picture(9, 14);
   CHECK(train::resized(image, {9, 100}) == image);
   CHECK(train::resized(image, {5, 0}) == data::resize(image, 5, 8, data::Filter::bilinear));
@@ -277,4 +275,29 @@ TEST_CASE("what a network measures is that of the first pass, and comes as mean,
   CHECK(result.measured[0].max == 44);
   CHECK(result.measured[0].images == 3);
   CHECK(result.measured[1].max == 9);  // four passes an image: the first of the third is the ninth
+}
+
+TEST_CASE("after the first pass over each image, and then alone, the caller may look at the network") {
+  auto device = Device::create("cpu");
+  nn::Init init(*device, 2);
+  PatchNetwork net({}, init);
+  std::vector<size_t> forwards;
+  train::Evaluator::Options options{.scales = {1, 0.5}, .flip = true, .mean = {0.5, 0.5, 0.5}, .std = {0.2, 0.2, 0.2}};
+  options.after_first_pass = [&] { forwards.push_back(net.inputs.size()); };
+  train::Evaluator(net, options).evaluate(Pictures());
+  CHECK(forwards == std::vector<size_t>{1, 5, 9});
+  options.scales = {1};
+  options.flip = false;
+  train::Evaluator(net, options).predict(picture(20, 24));  // the way without a map of scores
+  CHECK(forwards == std::vector<size_t>{1, 5, 9, 13});
+}
+
+TEST_CASE("measurements as a table with their units") {
+  CHECK(
+      train::measured_table(std::vector<train::Evaluator::Measured>{
+          {"real_gflops", 52.3, 40.12, 100, 3}, {"executed_gmacs", 0.00125, 0.001, 0.002, 3}, {"rows", 7, 7, 7, 3}}) ==
+      "an image             mean        min        max\n"
+      "real               52.300     40.120     100.00  GFLOPs\n"
+      "executed        0.0012500  0.0010000  0.0020000  GMACs\n"
+      "rows               7.0000     7.0000     7.0000\n");
 }
