@@ -49,10 +49,9 @@ void run(const Options& options, const Shape& shape, DType dtype, Device& device
   row("addition", time(options.repeat, [&] { kernels::binary_forward(kernels::Binary::add, down, keep, y); }),
       3 * y.nbytes());
 
-  const std::vector<GatedTerm> terms{
-      {.x = &down, .gate = &gate, .slot = 2, .rule = GatedTerm::Rule::gated},
-      {.x = &keep, .gate = &gate, .slot = 0, .rule = GatedTerm::Rule::gated},
-      {.x = &up, .gate = &gate, .slot = 1, .rule = GatedTerm::Rule::gated, .upsample2 = true}};
+  const std::vector<GatedTerm> terms{{.x = &down, .gate = &gate, .slot = 2},
+                                     {.x = &keep, .gate = &gate, .slot = 0},
+                                     {.x = &up, .gate = &gate, .slot = 1, .upsample2 = true}};
   const size_t inputs = 2 * y.nbytes() + up.nbytes();
   row("gated_sum, 2 terms",
       time(options.repeat,
