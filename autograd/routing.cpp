@@ -25,29 +25,35 @@ Var gate(const Var& y, const Var& weight, const Var& bias, Tensor* z_out) {
                 });
 }
 
-namespace {
-using Rule = kernels::GatedTerm::Rule;
+Var route_gates(const Var& gates, Tensor* flags) {
+  Tensor factors = Tensor::empty({gates.dim(0), 1 + gates.dim(1)}, gates.dtype(), gates.device());
+  kernels::route_gates(gates.value(), flags, factors);
+  return record("route_gates", {gates}, factors, [shape = gates.shape()](const Tensor& dy) -> Grads {
+    Tensor dgates = Tensor::empty(shape, dy.dtype(), dy.device());
+    kernels::route_gates_backward(dy, dgates);
+    return {dgates};
+  });
+}
 
+namespace {
 // What the backward pass keeps of a term: x only for its gate's gradient.
 struct SavedTerm {
   explicit SavedTerm(const RoutedTerm& t)
       : gate(t.gate.value()),
         shape(t.x.shape()),
         slot(t.slot),
-        rule(t.rule),
         upsample2(t.upsample2),
         dx_wanted(t.x.needs_grad()),
-        dgate_wanted(t.rule == Rule::gated && t.gate.needs_grad()) {
+        dgate_wanted(t.gate.needs_grad()) {
     if (dgate_wanted) x = t.x.value();
   }
   kernels::GatedTerm term() const {
-    return {x.defined() ? &x : nullptr, gate.defined() ? &gate : nullptr, slot, rule, upsample2};
+    return {x.defined() ? &x : nullptr, gate.defined() ? &gate : nullptr, slot, upsample2};
   }
 
   Tensor x, gate;
   Shape shape;
   int slot;
-  Rule rule;
   bool upsample2, dx_wanted, dgate_wanted;
 };
 
@@ -60,7 +66,7 @@ Grads gated_sum_gradients(const Tensor& dy, const std::vector<SavedTerm>& saved)
     const SavedTerm& s = saved[t];
     terms.push_back(s.term());
     if (s.dx_wanted) {
-      const bool identity = s.rule == Rule::plain && !s.upsample2;
+      const bool identity = !s.gate.defined() && !s.upsample2;
       grads[t] = identity ? dy : Tensor::empty(s.shape, dy.dtype(), dy.device());
       if (!identity) wanted[t].dx = &grads[t];
     }
@@ -83,15 +89,25 @@ Var gated_sum(const std::vector<RoutedTerm>& terms) {
   std::vector<SavedTerm> saved;
   std::vector<Var> inputs, gates;
   for (const RoutedTerm& t : terms) {
-    values.push_back({&t.x.value(), t.gate.defined() ? &t.gate.value() : nullptr, t.slot, t.rule, t.upsample2});
+    values.push_back({&t.x.value(), t.gate.defined() ? &t.gate.value() : nullptr, t.slot, t.upsample2});
     saved.emplace_back(t);
     inputs.push_back(t.x);
-    gates.push_back(t.rule == Rule::gated ? t.gate : Var());
+    gates.push_back(t.gate);
   }
   kernels::gated_sum_forward(values, y);
   inputs.insert(inputs.end(), gates.begin(), gates.end());
   return record("gated_sum", inputs, y,
                 [saved = std::move(saved)](const Tensor& dy) -> Grads { return gated_sum_gradients(dy, saved); });
+}
+
+Var expected_cost(const Var& gates, const kernels::RoutingCosts& costs) {
+  Tensor e = Tensor::empty({gates.dim(0)}, gates.dtype(), gates.device());
+  kernels::expected_cost(gates.value(), costs, e);
+  return record("expected_cost", {gates}, e, [g = gates.value(), costs](const Tensor& de) -> Grads {
+    Tensor dgates = Tensor::like(g);
+    kernels::expected_cost_backward(de, g, costs, dgates);
+    return {dgates};
+  });
 }
 
 }  // namespace segrt::autograd

@@ -1,11 +1,12 @@
-// Differentiable operators of dynamic routing: a cell's gate and the gated sum of paths; formulas in kernels/gate.h and
-// kernels/gated_sum.h.
+// Differentiable operators of dynamic routing: a cell's gate, the factors that follow from it, the gated sum of paths
+// and the expected cost; formulas in kernels/gate.h, kernels/gated_sum.h and kernels/routing.h.
 #pragma once
 
 #include <vector>
 
 #include "autograd/tape.h"
 #include "kernels/gated_sum.h"
+#include "kernels/routing.h"
 
 namespace segrt::autograd {
 
@@ -13,16 +14,19 @@ namespace segrt::autograd {
 // (f64 with f64 y), as is g. z_out (or nullptr) receives z [N,S].
 Var gate(const Var& y, const Var& weight, const Var& bias, Tensor* z_out = nullptr);
 
+// gates [N,S] -> factors [N,1+S]; the first column carries no gradient. flags: see kernels::route_gates.
+Var route_gates(const Var& gates, Tensor* flags = nullptr);
+
 struct RoutedTerm {
   Var x;          // [N,P,Q,C], or [N,P/2,Q/2,C] with upsample2
   Var gate = {};  // [N,S]; undefined for a plain term
   int slot = 0;
-  kernels::GatedTerm::Rule rule = kernels::GatedTerm::Rule::plain;
   bool upsample2 = false;
 };
-
-// y [N,P,Q,C] = sum over the 1 to 4 terms, in order. A gate's gradient is 0 for samples whose path is closed, and
-// where_all_closed passes none.
+// y [N,P,Q,C] = sum over the 1 to 4 terms, in order. A gate's gradient is 0 for samples whose path is closed.
 Var gated_sum(const std::vector<RoutedTerm>& terms);
+
+// gates [N,T] -> expected cost [N].
+Var expected_cost(const Var& gates, const kernels::RoutingCosts& costs);
 
 }  // namespace segrt::autograd

@@ -4,6 +4,7 @@
 //   bench_conv_cpu [--threads N] [--repeat N] [--layer NAME] [--mode forward|bf16|train]
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
 #include <vector>
@@ -126,18 +127,11 @@ int main_with(const Options& options) {
 
 int main(int argc, char** argv) {
   segrt::Options options;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i], value = argv[i + 1];
-    if (name == "--threads")
-      options.threads = std::stoi(value);
-    else if (name == "--repeat")
-      options.repeat = std::stoi(value);
-    else if (name == "--layer")
-      options.layer = value;
-    else if (name == "--mode")
-      options.mode = value;
-    else
-      fmt::print(stderr, "bench_conv_cpu: unknown option {}\n", name);
-  }
+  CLI::App app("Times the convolutions of DRN-D-22 on the CPU.", "bench_conv_cpu");
+  app.add_option("--threads", options.threads, "0: all cores")->capture_default_str();
+  app.add_option("--repeat", options.repeat, "timed runs")->capture_default_str();
+  app.add_option("--layer", options.layer, "only this one");
+  app.add_option("--mode", options.mode, "only this one")->check(CLI::IsMember({"forward", "bf16", "train"}));
+  CLI11_PARSE(app, argc, argv);
   return segrt::main_with(options);
 }

@@ -5,6 +5,7 @@
 //   bench_routing_cpu [--threads N] [--repeat N]
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
@@ -49,10 +50,9 @@ void run(const Options& options, const Shape& shape, DType dtype, Device& device
   row("addition", time(options.repeat, [&] { kernels::binary_forward(kernels::Binary::add, down, keep, y); }),
       3 * y.nbytes());
 
-  const std::vector<GatedTerm> terms{
-      {.x = &down, .gate = &gate, .slot = 2, .rule = GatedTerm::Rule::gated},
-      {.x = &keep, .gate = &gate, .slot = 0, .rule = GatedTerm::Rule::gated},
-      {.x = &up, .gate = &gate, .slot = 1, .rule = GatedTerm::Rule::gated, .upsample2 = true}};
+  const std::vector<GatedTerm> terms{{.x = &down, .gate = &gate, .slot = 2},
+                                     {.x = &keep, .gate = &gate, .slot = 0},
+                                     {.x = &up, .gate = &gate, .slot = 1, .upsample2 = true}};
   const size_t inputs = 2 * y.nbytes() + up.nbytes();
   row("gated_sum, 2 terms",
       time(options.repeat,
@@ -78,15 +78,10 @@ void run(const Options& options, const Shape& shape, DType dtype, Device& device
 
 int main(int argc, char** argv) {
   segrt::Options options;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i], value = argv[i + 1];
-    if (name == "--threads")
-      options.threads = std::stoi(value);
-    else if (name == "--repeat")
-      options.repeat = std::stoi(value);
-    else
-      fmt::print(stderr, "bench_routing_cpu: unknown option {}\n", name);
-  }
+  CLI::App app("Times the kernels of dynamic routing on the CPU.", "bench_routing_cpu");
+  app.add_option("--threads", options.threads, "0: all cores")->capture_default_str();
+  app.add_option("--repeat", options.repeat, "timed runs")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
   segrt::set_threads(options.threads);
   fmt::print("threads {}\n", segrt::threads());
   const auto device = segrt::Device::create("cpu");

@@ -12,8 +12,6 @@
 
 namespace segrt::kernels {
 namespace {
-using Rule = GatedTerm::Rule;
-
 // "term 2: x"
 std::string argument(size_t term, std::string_view name) { return fmt::format("term {}: {}", term, name); }
 
@@ -30,14 +28,13 @@ void require_term(std::string_view op, size_t t, const GatedTerm& term, std::str
   if (term.upsample2 && (y.dim(1) % 2 != 0 || y.dim(2) % 2 != 0))
     throw ArgumentError(fmt::format("{}: {}: expected even height and width, term {} is upsampled by 2, got {}", op,
                                     y_name, t, to_string(y.shape())));
-  if (term.rule == Rule::plain) return;
+  if (term.gate == nullptr) return;
   const std::string name = argument(t, "gate");
-  if (term.gate == nullptr) throw ArgumentError(fmt::format("{}: {}: expected a tensor, got none", op, name));
   require_rank(op, name, *term.gate, 2);
   require_shape(op, name, *term.gate, {y.dim(0), term.gate->dim(1)});
   require_dtype(op, name, *term.gate, {y.dtype() == DType::f64 ? DType::f64 : DType::f32});
   require_device(op, name, *term.gate, y);
-  if (term.rule == Rule::gated && (term.slot < 0 || term.slot >= term.gate->dim(1)))
+  if (term.slot < 0 || term.slot >= term.gate->dim(1))
     throw ArgumentError(
         fmt::format("{}: {}: expected one of {} slots, got slot {}", op, name, term.gate->dim(1), term.slot));
 }
@@ -75,7 +72,7 @@ void gated_sum_backward(const Tensor& dy, std::span<const GatedTerm> terms, std:
     if (grads[t].dx != nullptr) require_map(kOp, argument(t, "dx"), *grads[t].dx, terms[t].upsample2, dy);
     if (grads[t].dgate == nullptr) continue;
     const std::string name = argument(t, "dgate");
-    require(terms[t].rule == Rule::gated, kOp, name + ": only a gated term has one");
+    require(terms[t].gate != nullptr, kOp, name + ": only a gated term has one");
     require_x(kOp, t, terms[t], dy);
     require_same(kOp, name, *grads[t].dgate, argument(t, "gate"), *terms[t].gate);
   }

@@ -10,15 +10,9 @@
 namespace segrt::kernels {
 
 struct GatedTerm {
-  enum class Rule : uint8_t {
-    plain,            // f(n) = 1
-    gated,            // f(n) = gate[n,slot]
-    where_all_closed  // f(n) = 1 where sum_s gate[n,s] < 1e-4, else 0; has no derivative
-  };
   const Tensor* x = nullptr;     // [N,P,Q,C], or [N,P/2,Q/2,C] with upsample2
-  const Tensor* gate = nullptr;  // [N,S] f32 (f64 with f64 x); not used by `plain`
-  int slot = 0;                  // of `gated`
-  Rule rule = Rule::plain;
+  const Tensor* gate = nullptr;  // [N,S] f32 (f64 with f64 x): f(n) = gate[n,slot]; nullptr: f(n) = 1
+  int slot = 0;
   bool upsample2 = false;
 };
 inline constexpr int kMaxGatedTerms = 4;
@@ -32,7 +26,7 @@ void gated_sum_forward(std::span<const GatedTerm> terms, Tensor& y);
 
 struct GatedTermGrads {
   Tensor* dx = nullptr;     // written; like x
-  Tensor* dgate = nullptr;  // added to at [n,slot]; like gate; of `gated` alone. Terms may share one
+  Tensor* dgate = nullptr;  // added to at [n,slot]; like gate. Terms may share one
 };
 
 // dx_t = f_t R_t^T dy (exactly 0 where f_t(n) = 0) and dgate_t[n,slot] += sum over p,q,c of dy R_t(x_t), each where

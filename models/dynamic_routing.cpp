@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "autograd/elementwise.h"
-#include "autograd/route.h"
+#include "autograd/routing.h"
 #include "core/error.h"
 #include "core/random.h"
 

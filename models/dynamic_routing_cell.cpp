@@ -4,13 +4,11 @@
 
 #include "autograd/elementwise.h"
 #include "autograd/pool.h"
-#include "autograd/route.h"
 #include "core/error.h"
 
 namespace segrt::models {
 namespace {
 using autograd::RoutedTerm;
-using Rule = kernels::GatedTerm::Rule;
 using kernels::CellFlag;
 using nn::Act;
 
@@ -90,15 +88,14 @@ Tensor Cell::open_gates(int64_t batch) const {
 Var Cell::body(const Var& x, const Tensor& drop) const {
   const Var y = depthwise2_->forward(pointwise1_.forward(depthwise1_->forward(x)));
   if (!drop.defined()) return pointwise2_.forward_add_relu(y, x);
-  std::vector<RoutedTerm> terms{{.x = pointwise2_.forward(y), .gate = drop, .rule = Rule::gated}, {.x = x}};
+  std::vector<RoutedTerm> terms{{.x = pointwise2_.forward(y), .gate = drop}, {.x = x}};
   return autograd::relu(autograd::gated_sum(terms));
 }
 
 void Cell::append_terms(const CellState& s, PathKind path, std::vector<RoutedTerm>& terms) const {
   const auto add = [&](const Var& x, int column, bool upsample) {
     if (!x.defined()) return;
-    const auto rule = s.factors.defined() ? Rule::gated : Rule::plain;
-    terms.push_back({.x = x, .gate = s.factors, .slot = column, .rule = rule, .upsample2 = upsample});
+    terms.push_back({.x = x, .gate = s.factors, .slot = column, .upsample2 = upsample});
   };
   if (path == PathKind::up) return add(s.up, 1 + slot(path), true);
   if (path == PathKind::down) return add(s.down, 1 + slot(path), false);

@@ -6,7 +6,7 @@
 #include <span>
 
 #include "kernels/cpu/vector_math.h"
-#include "kernels/gate_factor.h"
+#include "kernels/gated_sum.h"
 
 namespace segrt::kernels::cpu {
 
@@ -51,7 +51,7 @@ template <typename T>
 struct TermView {
   using A = accumulator_t<T>;
 
-  A factor(int64_t n) const { return gate_factor(rule, gate, n, slots, slot); }
+  A factor(int64_t n) const { return gate == nullptr ? A(1) : gate[n * slots + slot]; }
   // Row i of sample n of x or dx: of the half-sized map where the term is upsampled.
   template <typename P>
   P* row(P* map, const MapExtent& m, int64_t n, int64_t i) const {
@@ -61,7 +61,6 @@ struct TermView {
   const T* x = nullptr;
   const A* gate = nullptr;
   int slots = 0, slot = 0;
-  GatedTerm::Rule rule = GatedTerm::Rule::plain;
   bool upsample2 = false;
   T* dx = nullptr;     // backward: null where not wanted
   A* dgate = nullptr;  // the same
@@ -74,11 +73,10 @@ struct TermViews {
     for (size_t t = 0; t < count; ++t) {
       const GatedTerm& from = terms[t];
       TermView<T>& view = term[t];
-      view.rule = from.rule;
       view.upsample2 = from.upsample2;
       view.slot = from.slot;
       if (from.x != nullptr) view.x = from.x->template data<T>();
-      if (from.rule == GatedTerm::Rule::plain) continue;
+      if (from.gate == nullptr) continue;
       view.gate = from.gate->template data<A>();
       view.slots = static_cast<int>(from.gate->dim(1));
     }

@@ -5,7 +5,7 @@
 #include <span>
 
 #include "kernels/cuda/device.h"
-#include "kernels/gate_factor.h"
+#include "kernels/gated_sum.h"
 
 namespace segrt::kernels::cuda {
 
@@ -16,12 +16,11 @@ struct TermView {
   const T* x;
   const float* gate;
   int slots, slot;
-  GatedTerm::Rule rule;
   bool upsample2;
   T* dx;         // backward: null where not wanted
   float* dgate;  // the same
 
-  SEGRT_DEVICE float factor(int n) const { return gate_factor(rule, gate, n, slots, slot); }
+  SEGRT_DEVICE float factor(int n) const { return gate == nullptr ? 1.0f : gate[n * slots + slot]; }
 };
 template <typename T>
 struct TermViews {
@@ -35,11 +34,10 @@ TermViews<T> term_views(std::span<const GatedTerm> terms) {
   views.count = static_cast<int>(terms.size());
   for (size_t t = 0; t < terms.size(); ++t) {
     TermView<T>& view = views.term[t];
-    view.rule = terms[t].rule;
     view.upsample2 = terms[t].upsample2;
     view.slot = terms[t].slot;
     if (terms[t].x != nullptr) view.x = terms[t].x->template data<T>();
-    if (view.rule == GatedTerm::Rule::plain) continue;
+    if (terms[t].gate == nullptr) continue;
     view.gate = terms[t].gate->template data<float>();
     view.slots = static_cast<int>(terms[t].gate->dim(1));
   }

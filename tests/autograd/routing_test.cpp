@@ -12,7 +12,6 @@ using namespace segrt;
 using namespace segrt::autograd;
 using test::from_doubles;
 using test::random_normal;
-using Rule = kernels::GatedTerm::Rule;
 
 constexpr double kBound = 1e-7;  // as in gradcheck_test.cpp
 
@@ -39,24 +38,18 @@ TEST_CASE_FIXTURE(Fixture, "gate") {
   check(f, {input({3, 2, 1, 4}), input({2, 1, 1, 4}), from_doubles({2}, {-3, 0.25}, DType::f64, *cpu)});
 }
 
-TEST_CASE_FIXTURE(Fixture, "gated_sum: one term of each rule") {
+TEST_CASE_FIXTURE(Fixture, "gated_sum: one term, plain and gated") {
   for (const bool upsample2 : {false, true}) {
     CAPTURE(upsample2);
     const Tensor x = input({2, 3, 2, 5});
     check([&](const std::vector<Var>& v) { return gated_sum({{.x = v[0], .upsample2 = upsample2}}); }, {x});
     check(
         [&](const std::vector<Var>& v) {
-          return gated_sum({{.x = v[0], .gate = v[1], .slot = 1, .rule = Rule::gated, .upsample2 = upsample2}});
+          return gated_sum({{.x = v[0], .gate = v[1], .slot = 1, .upsample2 = upsample2}});
         },
         {x, open({2, 3})});
-    const Tensor one_closed = from_doubles({2, 2}, {0, 0, 0.5, 0}, DType::f64, *cpu);
-    check(
-        [&](const std::vector<Var>& v) {
-          return gated_sum({{.x = v[0], .gate = one_closed, .rule = Rule::where_all_closed, .upsample2 = upsample2}});
-        },
-        {x});
   }
-  check([&](const std::vector<Var>& v) { return gated_sum({{.x = v[0], .gate = v[1], .rule = Rule::gated}}); },
+  check([&](const std::vector<Var>& v) { return gated_sum({{.x = v[0], .gate = v[1]}}); },
         {input({1, 1, 1, 1}), open({1, 1})});
 }
 
@@ -66,10 +59,10 @@ TEST_CASE_FIXTURE(Fixture, "gated_sum: a cell's input") {
     const int64_t n = y[0];
     check(
         [](const std::vector<Var>& v) {
-          return gated_sum({{.x = v[0], .gate = v[4], .slot = 1, .rule = Rule::gated},
-                            {.x = v[1], .gate = v[5], .rule = Rule::where_all_closed},
-                            {.x = v[2], .gate = v[5], .slot = 0, .rule = Rule::gated},
-                            {.x = v[3], .gate = v[6], .slot = 2, .rule = Rule::gated, .upsample2 = true}});
+          return gated_sum({{.x = v[0], .gate = v[4], .slot = 1},
+                            {.x = v[1], .gate = v[5], .slot = 1},
+                            {.x = v[2], .gate = v[5], .slot = 0},
+                            {.x = v[3], .gate = v[6], .slot = 2, .upsample2 = true}});
         },
         {input(y), input(y), input(y), input({n, y[1] / 2, y[2] / 2, y[3]}), open({n, 2}), open({n, 3}), open({n, 3})});
   }
@@ -78,9 +71,7 @@ TEST_CASE_FIXTURE(Fixture, "gated_sum: a cell's input") {
 TEST_CASE_FIXTURE(Fixture, "gated_sum: one map and one gate in several terms") {
   check(
       [](const std::vector<Var>& v) {
-        return gated_sum({{.x = v[0], .gate = v[1], .slot = 1, .rule = Rule::gated},
-                          {.x = v[0]},
-                          {.x = v[0], .gate = v[1], .slot = 1, .rule = Rule::gated}});
+        return gated_sum({{.x = v[0], .gate = v[1], .slot = 1}, {.x = v[0]}, {.x = v[0], .gate = v[1], .slot = 1}});
       },
       {input({2, 3, 3, 2}), open({2, 2})});
 }
@@ -97,9 +88,9 @@ TEST_CASE_FIXTURE(Fixture, "gate and gated_sum with closed paths") {
   check(
       [](const std::vector<Var>& v) {
         const Var g = gate(v[0], v[1], v[2]);
-        return gated_sum({{.x = v[3], .gate = g, .rule = Rule::where_all_closed},
-                          {.x = v[4], .gate = g, .slot = 0, .rule = Rule::gated},
-                          {.x = v[5], .gate = g, .slot = 1, .rule = Rule::gated, .upsample2 = true}});
+        return gated_sum({{.x = v[3]},
+                          {.x = v[4], .gate = g, .slot = 0},
+                          {.x = v[5], .gate = g, .slot = 1, .upsample2 = true}});
       },
       {y, weight, bias, input({3, 2, 4, 3}), input({3, 2, 4, 3}), input({3, 1, 2, 3})});
 }
@@ -107,8 +98,7 @@ TEST_CASE_FIXTURE(Fixture, "gate and gated_sum with closed paths") {
 TEST_CASE_FIXTURE(Fixture, "gradients go only where they are wanted") {
   const Tensor x = input({2, 2, 2, 3}), g = open({2, 2});
   const auto run = [&](const Var& map, const Var& gates) {
-    backward(sum(gated_sum(
-        {{.x = map, .gate = gates, .rule = Rule::gated}, {.x = map, .gate = gates, .rule = Rule::where_all_closed}})));
+    backward(sum(gated_sum({{.x = map, .gate = gates}, {.x = map, .gate = gates, .slot = 1}})));
   };
   const Var both_x = Var::parameter(x), both_g = Var::parameter(g), only_x = Var::parameter(x),
             only_g = Var::parameter(g);
@@ -117,8 +107,6 @@ TEST_CASE_FIXTURE(Fixture, "gradients go only where they are wanted") {
   run(x, only_g);
   CHECK(test::to_doubles(only_x.grad()) == test::to_doubles(both_x.grad()));
   CHECK(test::to_doubles(only_g.grad()) == test::to_doubles(both_g.grad()));
-  // where_all_closed has no derivative: nothing is recorded for its gate alone.
-  CHECK_FALSE(gated_sum({{.x = x, .gate = only_g, .rule = Rule::where_all_closed}}).needs_grad());
 }
 
 TEST_CASE_FIXTURE(Fixture, "routing in bf16 keeps gates and their gradients in f32") {
@@ -128,8 +116,7 @@ TEST_CASE_FIXTURE(Fixture, "routing in bf16 keeps gates and their gradients in f
   const Var bias = Var::parameter(random_normal({3}, DType::f32, *cpu, {.mean = 1.5, .std = 0.1}));
   const Var g = gate(y, weight, bias);
   CHECK(g.dtype() == DType::f32);
-  const Var routed = gated_sum({{.x = x, .gate = g, .slot = 0, .rule = Rule::gated},
-                                {.x = low, .gate = g, .slot = 1, .rule = Rule::gated, .upsample2 = true}});
+  const Var routed = gated_sum({{.x = x, .gate = g, .slot = 0}, {.x = low, .gate = g, .slot = 1, .upsample2 = true}});
   CHECK(routed.dtype() == DType::bf16);
   backward(sum(routed));
   CHECK(y.grad().dtype() == DType::bf16);

@@ -13,7 +13,7 @@ namespace segrt {
 namespace {
 using namespace test;
 using kernels::GatedTerm;
-using Rule = GatedTerm::Rule;
+enum class Rule : uint8_t { plain, gated };
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
@@ -38,16 +38,13 @@ const std::vector<Case>& cases() {
   static const std::vector<Case> all{
       {{1, 1, 1, 1}, {{Rule::plain}}},
       {{1, 1, 1, 3}, {{Rule::gated}}},
-      {{3, 5, 7, 19}, {{Rule::gated, false, 0, 1}, {Rule::where_all_closed, false, 1}, {Rule::plain}}},
+      {{3, 5, 7, 19}, {{Rule::gated, false, 0, 1}, {Rule::gated, false, 1}, {Rule::plain}}},
       // A cell of the routing space: what came down, kept (with its pass-through), and up.
       {{4, 6, 8, 16},
-       {{Rule::gated, false, 0, 2},
-        {Rule::where_all_closed, false, 1},
-        {Rule::gated, false, 1, 0},
-        {Rule::gated, true, 2, 1}}},
+       {{Rule::gated, false, 0, 2}, {Rule::gated, false, 1}, {Rule::gated, false, 1, 0}, {Rule::gated, true, 2, 1}}},
       {{2, 2, 2, 5}, {{Rule::plain, true}, {Rule::gated, true, 0, 2}}},
       {{1, 2, 10, 33}, {{Rule::gated, true}}},
-      {{3, 10, 2, 8}, {{Rule::where_all_closed, true}, {Rule::plain}}},
+      {{3, 10, 2, 8}, {{Rule::gated, true}, {Rule::plain}}},
       {{2, 4, 2, 1032}, {{Rule::gated, false, 0, 1}, {Rule::gated, true, 0, 1}}},  // a pixel is half a chunk
       {{2, 3, 600, 8}, {{Rule::gated}, {Rule::plain}}},                            // a row is several chunks
       {{2, 4, 600, 8}, {{Rule::gated, true, 1, 2}, {Rule::gated, false, 0, 0}}},
@@ -74,8 +71,7 @@ struct Operands {
       const TermSpec& s = specs[t];
       for (size_t n = 0; n < static_cast<size_t>(shape[0]); ++n) {
         const double* g = values[static_cast<size_t>(s.gate)].data() + 3 * n;
-        const double closed = g[0] + g[1] + g[2] < 1e-4 ? 1 : 0;
-        factors.push_back(s.rule == Rule::plain ? 1 : (s.rule == Rule::gated ? g[s.slot] : closed));
+        factors.push_back(s.rule == Rule::plain ? 1 : g[s.slot]);
       }
       const int64_t shrink = s.upsample2 ? 2 : 1;
       const Shape map{shape[0], shape[1] / shrink, shape[2] / shrink, shape[3]};
@@ -93,7 +89,7 @@ struct Operands {
     for (size_t t = 0; t < specs.size(); ++t) {
       const TermSpec& s = specs[t];
       const Tensor* gate = s.rule == Rule::plain ? nullptr : &gates[static_cast<size_t>(s.gate)];
-      result.push_back({&x[t], gate, s.slot, s.rule, s.upsample2});
+      result.push_back({&x[t], gate, s.slot, s.upsample2});
     }
     return result;
   }
@@ -243,16 +239,6 @@ TEST_CASE("upsampling within a gated sum is PyTorch's") {
   }
 }
 
-TEST_CASE("a sample counts as closed below a sum of 1e-4") {
-  for (const auto& device : test_devices()) {
-    const Tensor x = from_doubles({4, 1, 1, 1}, {1, 2, 3, 4}, DType::f32, *device);
-    const Tensor gate = from_doubles({4, 2}, {0, 0, 4e-5, 4e-5, 6e-5, 6e-5, 0, kNan}, DType::f32, *device);
-    Tensor y = filled_with_nan(x.shape(), DType::f32, *device);
-    kernels::gated_sum_forward(std::vector<GatedTerm>{{.x = &x, .gate = &gate, .rule = Rule::where_all_closed}}, y);
-    CHECK(to_doubles(y) == std::vector<double>{1, 2, 0, 0});
-  }
-}
-
 TEST_CASE("maps that are not aligned to vectors give the same") {
   for (const auto& device : test_devices()) {
     const Shape shape{2, 4, 6, 8};
@@ -264,7 +250,7 @@ TEST_CASE("maps that are not aligned to vectors give the same") {
     const Tensor x = shifted(1), dy = shifted(2);
     const Tensor gate = random_uniform({2, 1}, DType::f32, *device, 0.2, 1);
     const auto run = [&](const Tensor& map, const Tensor& d) {
-      const std::vector<GatedTerm> terms{{.x = &map, .gate = &gate, .rule = Rule::gated}};
+      const std::vector<GatedTerm> terms{{.x = &map, .gate = &gate}};
       Tensor y = filled_with_nan(shape, DType::f32, *device), dx = Tensor::like(y), dgate = Tensor::zeros_like(gate);
       kernels::gated_sum_forward(terms, y);
       kernels::gated_sum_backward(d, terms, std::vector<kernels::GatedTermGrads>{{&dx, &dgate}});
@@ -312,15 +298,12 @@ TEST_CASE("a gated sum names what is wrong") {
   CHECK(forward({{.x = &x, .upsample2 = true}}, y) == "gated_sum: term 0: x: expected [2,2,3,8], got [2,4,6,8]");
   CHECK(forward({{.x = &small, .upsample2 = true}}, odd) ==
         "gated_sum: y: expected even height and width, term 0 is upsampled by 2, got [2,3,6,8]");
-  CHECK(forward({{.x = &x, .rule = Rule::gated}}, y) == "gated_sum: term 0: gate: expected a tensor, got none");
-  CHECK(forward({{.x = &x, .gate = &odd_gate, .rule = Rule::gated}}, y) ==
-        "gated_sum: term 0: gate: expected [2,3], got [3,3]");
-  CHECK(forward({{.x = &x, .gate = &gate, .slot = 3, .rule = Rule::gated}}, y) ==
+  CHECK(forward({{.x = &x, .gate = &odd_gate}}, y) == "gated_sum: term 0: gate: expected [2,3], got [3,3]");
+  CHECK(forward({{.x = &x, .gate = &gate, .slot = 3}}, y) ==
         "gated_sum: term 0: gate: expected one of 3 slots, got slot 3");
   CHECK(forward({{.x = &y}}, y) == "gated_sum: term 0: x: expected other memory than y");
   CHECK(error_of([&] {
-          kernels::gated_sum_backward(x,
-                                      std::vector<GatedTerm>{{.x = &x, .gate = &gate, .rule = Rule::where_all_closed}},
+          kernels::gated_sum_backward(x, std::vector<GatedTerm>{{.x = &x}},
                                       std::vector<kernels::GatedTermGrads>{{nullptr, &dgate}});
         }) == "gated_sum_backward: term 0: dgate: only a gated term has one");
 }
