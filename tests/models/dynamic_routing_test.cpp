@@ -56,6 +56,16 @@ Evaluation evaluate(DynamicRouting& model, const Tensor& x) {
   return e;
 }
 
+// Norms that shift: without that, a map of zeros stays one on its way through a cell.
+void set_norm_biases(DynamicRouting& model) {
+  model.visit_parameters([&](const std::string& path, nn::Parameter& p) {
+    if (!path.ends_with("norm.bias")) return;
+    Tensor value = p.var.value();
+    const std::vector<float> shift(static_cast<size_t>(value.numel()), 0.25f);
+    value.copy_from(Tensor::from<float>(value.shape(), shift, value.device()));
+  });
+}
+
 Routing::Status status(const Routing& r, int layer, int row) {
   return r.cells[static_cast<size_t>(r.lattice.index(layer, row))].status;
 }
@@ -135,7 +145,8 @@ TEST_CASE("a cell fed by skipped cells alone is not run, unless another sample o
 
   // The gate of (1,2) depends on the sample: closed for the first, open for the second.
   const auto mixed = n.build("dynamic_raw_l16", "layers = 4\nwidth = 8\n", 5);
-  set_gate_biases(*mixed, kOpen, {{"1.2", kOpen}});
+  set_gate_biases(*mixed, kOpen);
+  set_norm_biases(*mixed);
   double low = 0, high = 0;
   const Tensor* closed_one = &one;
   {
@@ -326,10 +337,19 @@ TEST_CASE("CUDA routes and computes like the CPU") {
   CHECK(test::relative_l2(cuda.scores, cpu.scores) < 1e-5);
   for (size_t i = 0; i < cpu.routing.cells.size(); ++i)
     CHECK(cuda.routing.cells[i].status == cpu.routing.cells[i].status);
-  // Few positions a channel at the lower rows: a norm there divides rounding noise by a small deviation.
+  // Few positions a channel at the lower rows: a norm there divides rounding noise by a small deviation. And a gradient
+  // that is nothing but rounding has no relative error.
+  double total = 0;
+  for (const auto& [name, gradient] : cpu_gradients)
+    for (const double v : gradient) total += v * v;
   for (const auto& [name, gradient] : cpu_gradients) {
     CAPTURE(name);
-    CHECK(test::relative_l2(cuda_gradients.at(name), gradient) <= 5e-3);
+    double own = 0, difference = 0;
+    for (size_t i = 0; i < gradient.size(); ++i) {
+      own += gradient[i] * gradient[i];
+      difference += std::pow(cuda_gradients.at(name)[i] - gradient[i], 2);
+    }
+    CHECK(std::sqrt(difference) <= 5e-3 * std::sqrt(own) + 1e-6 * std::sqrt(total));
   }
 }
 
