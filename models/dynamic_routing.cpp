@@ -90,9 +90,9 @@ std::optional<Preprocessing> DynamicRouting::preprocessing() const {
 Var DynamicRouting::stem(const Var& image) const {
   Var x = stem1_.forward(image);  // [N,H/2-1,W/2-1,width]
   tapped("stem_1", x);
-  x = stem2_.forward(stem2_depthwise_->forward(x));
+  x = stem2_.forward_behind(*stem2_depthwise_, x);
   tapped("stem_2", x);
-  x = stem3_.forward(stem3_depthwise_->forward(x));
+  x = stem3_.forward_behind(*stem3_depthwise_, x);
   tapped("stem_3", x);
   return x;
 }
