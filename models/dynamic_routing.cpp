@@ -85,6 +85,8 @@ DynamicRouting::DynamicRouting(const std::string& name, int classes, const Optio
   nn::Conv2d::Options predictor = convolution(w, classes, 3, 1, 1);
   predictor.bias = true;
   predictor_ = &head.child<nn::Conv2d>("predictor", predictor, init);
+  image_flags_ =
+      Tensor::from<int32_t>({kernels::kCellFlags}, std::vector<int32_t>(kernels::kCellFlags, 1), init.device());
 }
 
 std::optional<Preprocessing> DynamicRouting::preprocessing() const {
@@ -110,10 +112,7 @@ Cell::Input DynamicRouting::input_of(int layer, int row, const Var& stem) {
   const bool skips = l.gated && !training();
   if (layer == 0) {
     in.terms = {{.x = stem}};
-    if (skips) {
-      const std::vector<int32_t> set(kernels::kCellFlags, 1);
-      in.senders = {{Tensor::from<int32_t>({kernels::kCellFlags}, set, stem.device()), CellFlag::fed}};
-    }
+    if (skips) in.senders = {{image_flags_, CellFlag::fed}};
     return in;
   }
   const auto receive = [&](int from_row, PathKind path) {

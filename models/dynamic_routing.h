@@ -83,6 +83,7 @@ class DynamicRouting final : public Model {
   std::vector<Cell*> cells_;  // in the order of Lattice::index
   std::vector<ConvUnit> decoder_;
   nn::Conv2d* predictor_ = nullptr;
+  Tensor image_flags_;  // all set: those of the sender of the initial cell
   std::vector<CellState> states_;
   Shape stem_shape_;
   int64_t step_ = 0, total_steps_ = 0;

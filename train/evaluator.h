@@ -10,6 +10,7 @@
 
 #include "data/dataset.h"
 #include "kernels/elementwise.h"
+#include "models/captured_inference.h"
 #include "models/model.h"
 #include "train/metrics.h"
 #include "train/settings.h"
@@ -73,6 +74,7 @@ class Evaluator {
 
   models::Model& model_;
   Options options_;
+  models::CapturedInference inference_;
   Device& device_;
   kernels::Normalization normalization_;
   Measurements measurements_;
