@@ -44,6 +44,8 @@ class Evaluator {
   // What the network measured in the first pass over the image of the last predict() or pixel_scores().
   using Measurements = std::vector<std::pair<std::string, double>>;
   const Measurements& measurements() const { return measurements_; }
+  // Whether the last pass was the replay of a graph, and if not, why.
+  const models::CapturedInference& inference() const { return inference_; }
 
   // One of the network's measurements over the images.
   struct Measured {

@@ -1,6 +1,8 @@
 // Graphs: capture, replay with other data, IF nodes, memory of the capture, and what cannot be captured.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -231,6 +233,39 @@ TEST_CASE("tensors of a dead graph may die during another capture") {
     CHECK(value_of(y) == 3);
   }
   CHECK(device.memory().current_bytes == before);
+}
+
+TEST_CASE("a graph's memory in a pool: blocks of the capture take turns, those from before are kept, all go back") {
+  cudaStream_t raw = nullptr;
+  REQUIRE(cudaStreamCreateWithFlags(&raw, cudaStreamNonBlocking) == cudaSuccess);
+  const CudaStream stream(raw);
+  CachingAllocator allocator({.device_name = "cuda:0", .pool = true});
+  void* weight = allocator.allocate(1000, raw);
+  void* cached = allocator.allocate(5000, raw);
+  allocator.deallocate(cached, raw);
+  GraphMemory memory(allocator, raw);
+  void* a = memory.allocate(5000);
+  CHECK(a == cached);  // the pool's block, no new memory
+  CHECK(memory.take_back(a));
+  void* b = memory.allocate(4700);  // of the same size class
+  CHECK(b == a);
+  void* c = memory.allocate(4700);
+  CHECK(c != b);
+  CHECK(memory.reserved_bytes() == 2 * CachingAllocator::size_class(5000));
+  CHECK(memory.take_back(weight));
+  CHECK_FALSE(memory.take_back(weight));  // no longer a tensor's
+  void* later = allocator.allocate(1000, raw);
+  CHECK(later != weight);
+  CHECK_FALSE(memory.take_back(later));
+  CHECK(memory.take_back(c));
+  std::vector<void*> surrendered = memory.surrender();  // b is a tensor's
+  std::sort(surrendered.begin(), surrendered.end());
+  std::vector<void*> expected{weight, c};
+  std::sort(expected.begin(), expected.end());
+  CHECK(surrendered == expected);
+  CHECK_FALSE(memory.take_back(b));
+  for (void* p : {weight, b, c, later}) allocator.deallocate(p, raw);
+  CHECK(allocator.stats().current_bytes == 0);
 }
 
 TEST_CASE("what cannot be captured is refused by name, and the device goes on") {
