@@ -3,8 +3,8 @@
 
 usage: bench/pytorch_cpu.py [--network drn_d_22] --segbench build/release/apps/segbench [--threads 2] [--rounds 5] [--json bench/results/NAME.json]
 
-Needs a current PyTorch from PyPI in a virtual environment (Debian's links a slow BLAS and is no fair peer). A round runs segrt, PyTorch NCHW
-and PyTorch channels_last, one process each, in turn; the figure of a contender is the median of its rounds' medians. Peak memory is the peak
+Needs a current PyTorch from PyPI in a virtual environment (Debian's links a slow BLAS and is no fair peer). A round runs segrt, PyTorch NCHW,
+PyTorch channels_last and, in inference, channels_last with the norms folded into the convolutions, one process each, in turn; the figure of a contender is the median of its rounds' medians. Peak memory is the peak
 resident size of the process during the timed runs.
 """
 import argparse
@@ -31,12 +31,12 @@ CASES["dynamic_raw_l16"] = CASES["dynamic_a"]
 
 
 def peer(network):
-    """The network and one training step of it in PyTorch: (module, step(image, label))."""
+    """The network and one training step of it in PyTorch: (module, fold_norms, step(image, label))."""
     if network.startswith("dynamic"):
         import dynamic_pytorch as dynamic
         model = dynamic.build(network)
         optimizer = dynamic.optimizer(model)
-        return model, lambda image, label: dynamic.train_step(model, optimizer, image, label)
+        return model, dynamic.fold_norms, lambda image, label: dynamic.train_step(model, optimizer, image, label)
     import drn_pytorch as drn
     model = drn.build(network)
     optimizer = drn.optimizer(model)
@@ -46,7 +46,7 @@ def peer(network):
         drn.loss(model, image, label).backward()
         optimizer.step()
 
-    return model, step
+    return model, None, step
 
 
 def worker(a):
@@ -57,9 +57,11 @@ def worker(a):
     torch.set_num_threads(a.threads)
     torch.manual_seed(1)
     n, h, w = map(int, a.input.split("x"))
-    layout = torch.channels_last if a.layout == "channels_last" else torch.contiguous_format
+    layout = torch.contiguous_format if a.layout == "contiguous" else torch.channels_last
     dtype = torch.bfloat16 if a.precision == "bf16" else torch.float32
-    model, step = peer(a.network)
+    model, fold_norms, step = peer(a.network)
+    if a.layout == "folded":
+        fold_norms(model)
     model.to(memory_format=layout)
     image = torch.randn(n, 3, h, w).to(memory_format=layout)
     if a.mode == "forward":
@@ -131,16 +133,19 @@ def main():
     report = {"machine": machine(), "network": a.network, "threads": a.threads, "rounds": a.rounds, "repeat": a.repeat, "cases": []}
     print(report["machine"], f"{a.network}, {a.threads} threads, {a.rounds} rounds of {a.repeat} runs")
     for name, mode, size, precision in CASES[a.network]:
-        results = {"segrt": [], "pytorch NCHW": [], "pytorch channels_last": []}
+        layouts = {"pytorch NCHW": "contiguous", "pytorch channels_last": "channels_last", "pytorch folded": "folded"}
+        if mode == "train" or a.network.startswith("drn"):  # its twin cannot fold
+            del layouts["pytorch folded"]
+        results = {name: [] for name in ["segrt", *layouts]}
         loads = []
         for _ in range(a.rounds):
             loads.append(os.getloadavg()[0])
             results["segrt"].append(segrt(a, mode, size, precision))
-            results["pytorch NCHW"].append(pytorch(a, mode, size, precision, "contiguous"))
-            results["pytorch channels_last"].append(pytorch(a, mode, size, precision, "channels_last"))
+            for contender, layout in layouts.items():
+                results[contender].append(pytorch(a, mode, size, precision, layout))
         median = {k: statistics.median(r["median_ms"] for r in v) for k, v in results.items()}
         memory = {k: max(r["rss_bytes"] for r in v) for k, v in results.items()}
-        fastest = min(median["pytorch NCHW"], median["pytorch channels_last"])
+        fastest = min(median[contender] for contender in layouts)
         report["cases"].append({"name": name, "mode": mode, "input": size, "precision": precision, "median_ms": median, "peak_rss_bytes": memory,
                                 "speedup_over_fastest_pytorch": fastest / median["segrt"], "load_average": loads,
                                 "pytorch": results["pytorch NCHW"][0]["version"], "runs": results})

@@ -80,6 +80,8 @@ DynamicRouting::DynamicRouting(const std::string& name, Task task, int classes, 
     head_ = &child<DynamicRoutingDecoder>("sem_seg_head", lattice, classes, init);
   else
     head_ = &child<DynamicRoutingClassifier>("class_head", lattice, classes, init);
+  image_flags_ =
+      Tensor::from<int32_t>({kernels::kCellFlags}, std::vector<int32_t>(kernels::kCellFlags, 1), init.device());
 }
 
 std::optional<Preprocessing> DynamicRouting::preprocessing() const {
@@ -105,10 +107,7 @@ Cell::Input DynamicRouting::input_of(int layer, int row, const Var& stem) {
   const bool skips = l.gated && !training();
   if (layer == 0) {
     in.terms = {{.x = stem}};
-    if (skips) {
-      const std::vector<int32_t> set(kernels::kCellFlags, 1);
-      in.senders = {{Tensor::from<int32_t>({kernels::kCellFlags}, set, stem.device()), CellFlag::fed}};
-    }
+    if (skips) in.senders = {{image_flags_, CellFlag::fed}};
     return in;
   }
   const auto receive = [&](int from_row, PathKind path) {
