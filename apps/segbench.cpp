@@ -12,6 +12,7 @@
 #include "core/parallel.h"
 #include "core/random.h"
 #include "kernels/elementwise.h"
+#include "models/captured_inference.h"
 #include "train/network_input.h"
 #include "train/network_loss.h"
 #include "train/optimizer.h"
@@ -47,6 +48,7 @@ class Workload {
     labels_ = Tensor::from<uint8_t>({sizes[0], sizes[1], sizes[2]},
                                     random_bytes(sizes[0] * sizes[1] * sizes[2], model_->classes(), 2), device);
     model_->set_training(training_);
+    inference_ = std::make_unique<models::CapturedInference>(*model_);
     if (training_) {
       train::Sgd::Options options = train::train_settings(config).optimizer;
       options.schedule = {};  // the weights of a few steps on noise shall stay near where they started
@@ -57,7 +59,7 @@ class Workload {
   void run() {
     if (!training_) {
       const NoGrad no_grad(device_);
-      const models::Head head = model_->forward(input_).front();
+      const models::Head head = inference_->forward(input_).front();
       nn::segmentation_argmax(head.scores.value(), head.up, static_cast<int>(input_.dim(1)),
                               static_cast<int>(input_.dim(2)));
       return;
@@ -70,10 +72,15 @@ class Workload {
     model_->clear_grads();
   }
 
+  // Why the last forward was not the replay of a graph; empty if it was, or when training.
+  const std::string& eager_reason() const { return inference_->reason(); }
+  bool replays() const { return inference_->graph() != nullptr; }
+
  private:
   Device& device_;
   bool training_;
   std::unique_ptr<models::Model> model_;
+  std::unique_ptr<models::CapturedInference> inference_;
   std::unique_ptr<train::Sgd> optimizer_;
   Tensor input_, labels_;
 };
@@ -110,9 +117,10 @@ int bench(const Arguments& a) {
   const int64_t peak = device->memory().peak_bytes;
   fmt::print(
       "{} {} {} {} on {}, {} threads: median {:.2f} ms, min {:.2f}, p95 {:.2f}, {:.2f} images/s, peak {:.1f} MiB ({} "
-      "runs)\n",
+      "runs{})\n",
       config.table("model").text("name"), a.mode, a.input, a.precision, device->description(), threads(), median,
-      ms.front(), at(0.95), rate, static_cast<double>(peak) / (1 << 20), a.repeat);
+      ms.front(), at(0.95), rate, static_cast<double>(peak) / (1 << 20), a.repeat,
+      workload.replays() ? ", by replay of a graph" : "");
   if (a.json.empty()) return 0;
   const nlohmann::json json{{"config", a.config},
                             {"set", a.common.set},
@@ -124,6 +132,8 @@ int bench(const Arguments& a) {
                             {"threads", threads()},
                             {"warmup", a.warmup},
                             {"repeat", a.repeat},
+                            {"replayed", workload.replays()},
+                            {"eager_reason", workload.eager_reason()},
                             {"median_ms", median},
                             {"min_ms", ms.front()},
                             {"p95_ms", at(0.95)},

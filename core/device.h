@@ -72,9 +72,13 @@ class Device {
   virtual void reset_peak() = 0;
   virtual void release_cached() = 0;  // gives cached free blocks back to the system
 
-  // Runs `body` if *flag, an i32 in this device's memory, is not zero. Here the host waits for the flag and branches; on
-  // a meta device the body always runs.
+  // Runs `body` if *flag, an i32 in this device's memory, is not zero. Here the host waits for the flag and branches;
+  // on a meta device the body always runs. A CUDA device whose work is being captured into a graph runs the body once
+  // to capture it, and the GPU branches at every replay.
   virtual void run_if(const int32_t* flag, const std::function<void()>& body);
+  // Makes run_if run every body, whatever the flags: before a capture, so that no body fills its caches during one.
+  // What a body computes that should not have run is worth nothing.
+  void set_runs_every_body(bool on) { runs_every_body_ = on; }
 
   // An object of type T kept with this device, made on first use: primitive caches, library handles, workspaces.
   // T is constructible from Device& or by default. Not for use from several threads at once.
@@ -114,6 +118,7 @@ class Device {
   std::atomic<uint64_t> next_storage_id_{1};
   bool grad_enabled_ = true;
   bool deterministic_ = false;
+  bool runs_every_body_ = false;
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
 };
 

@@ -80,6 +80,8 @@ DynamicRouting::DynamicRouting(const std::string& name, Task task, int classes, 
     head_ = &child<DynamicRoutingDecoder>("sem_seg_head", lattice, classes, init);
   else
     head_ = &child<DynamicRoutingClassifier>("class_head", lattice, classes, init);
+  image_flags_ =
+      Tensor::from<int32_t>({kernels::kCellFlags}, std::vector<int32_t>(kernels::kCellFlags, 1), init.device());
 }
 
 std::optional<Preprocessing> DynamicRouting::preprocessing() const {
@@ -90,9 +92,9 @@ std::optional<Preprocessing> DynamicRouting::preprocessing() const {
 Var DynamicRouting::stem(const Var& image) const {
   Var x = stem1_.forward(image);  // [N,H/2-1,W/2-1,width]
   tapped("stem_1", x);
-  x = stem2_.forward(stem2_depthwise_->forward(x));
+  x = stem2_.forward_behind(*stem2_depthwise_, x);
   tapped("stem_2", x);
-  x = stem3_.forward(stem3_depthwise_->forward(x));
+  x = stem3_.forward_behind(*stem3_depthwise_, x);
   tapped("stem_3", x);
   return x;
 }
@@ -105,10 +107,7 @@ Cell::Input DynamicRouting::input_of(int layer, int row, const Var& stem) {
   const bool skips = l.gated && !training();
   if (layer == 0) {
     in.terms = {{.x = stem}};
-    if (skips) {
-      const std::vector<int32_t> set(kernels::kCellFlags, 1);
-      in.senders = {{Tensor::from<int32_t>({kernels::kCellFlags}, set, stem.device()), CellFlag::fed}};
-    }
+    if (skips) in.senders = {{image_flags_, CellFlag::fed}};
     return in;
   }
   const auto receive = [&](int from_row, PathKind path) {

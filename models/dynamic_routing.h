@@ -85,6 +85,7 @@ class DynamicRouting final : public Model {
   nn::Conv2d *stem2_depthwise_ = nullptr, *stem3_depthwise_ = nullptr;
   std::vector<Cell*> cells_;  // in the order of Lattice::index
   DynamicRoutingHead* head_ = nullptr;
+  Tensor image_flags_;  // all set: those of the sender of the initial cell
   std::vector<CellState> states_;
   Shape stem_shape_;
   int64_t step_ = 0, total_steps_ = 0;

@@ -86,9 +86,10 @@ Tensor Cell::open_gates(int64_t batch) const {
 
 // relu(sepconv(x) + x)
 Var Cell::body(const Var& x, const Tensor& drop) const {
-  const Var y = depthwise2_->forward(pointwise1_.forward(depthwise1_->forward(x)));
-  if (!drop.defined()) return pointwise2_.forward_add_relu(y, x);
-  std::vector<RoutedTerm> terms{{.x = pointwise2_.forward(y), .gate = drop}, {.x = x}};
+  const Var y = pointwise1_.forward_behind(*depthwise1_, x);
+  if (!drop.defined()) return pointwise2_.forward_behind_add_relu(*depthwise2_, y, x);
+  const Var branch = pointwise2_.forward_behind(*depthwise2_, y);
+  const std::vector<RoutedTerm> terms{{.x = branch, .gate = drop}, {.x = x}};
   return autograd::relu(autograd::gated_sum(terms));
 }
 

@@ -21,9 +21,12 @@ struct ConvUnit {
   static ConvUnit make(nn::Module& parent, const std::string& name, nn::Conv2d::Options options, nn::Init& init,
                        nn::Act act = nn::Act::relu);
   Var forward(const Var& x) const { return nn::conv_bn(*conv, *norm, x, act); }
-  // relu(unit(x) + residual)
-  Var forward_add_relu(const Var& x, const Var& residual) const {
-    return nn::conv_bn(*conv, *norm, x, nn::Act::relu, residual);
+  // unit(depthwise(x)), and relu(unit(depthwise(x)) + residual)
+  Var forward_behind(const nn::Conv2d& depthwise, const Var& x) const {
+    return nn::separable_conv_bn(depthwise, *conv, *norm, x, act);
+  }
+  Var forward_behind_add_relu(const nn::Conv2d& depthwise, const Var& x, const Var& residual) const {
+    return nn::separable_conv_bn(depthwise, *conv, *norm, x, nn::Act::relu, residual);
   }
 };
 

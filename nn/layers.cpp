@@ -8,6 +8,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/norm.h"
 #include "kernels/optimizer.h"
+#include "kernels/separable.h"
 
 namespace segrt::nn {
 namespace {
@@ -115,6 +116,22 @@ Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, cons
       {.bias = &f.bias, .residual = residual.defined() ? &residual.value() : nullptr, .relu = act == Act::relu},
       conv.geometry_, y);
   conv.report(y, 2 * int64_t{bn.options().channels});
+  return y;
+}
+
+Var separable_conv_bn(const Conv2d& depthwise, const Conv2d& pointwise, const BatchNorm& bn, const Var& x, Act act,
+                      const Var& residual) {
+  // An observer wants to see the map between the two.
+  const bool one_pass = !bn.training() && !recording({x, depthwise.weight_, pointwise.weight_, bn.weight()}) &&
+                        !x.device().observer && kernels::separable_conv2d_fuses(x.value(), pointwise.options_.out);
+  if (!one_pass) return conv_bn(pointwise, bn, depthwise.forward(x), act, residual);
+  const Conv2d::Folded &first = depthwise.folded(nullptr, x.dtype()), &second = pointwise.folded(&bn, x.dtype());
+  const Shape middle = kernels::conv2d_output_shape(x.shape(), depthwise.weight_.shape(), depthwise.geometry_);
+  Tensor y = Tensor::empty({middle[0], middle[1], middle[2], int64_t{pointwise.options_.out}}, x.dtype(), x.device());
+  kernels::separable_conv2d_forward(
+      x.value(), first.weight, depthwise.geometry_, second.weight,
+      {.bias = &second.bias, .residual = residual.defined() ? &residual.value() : nullptr, .relu = act == Act::relu},
+      y);
   return y;
 }
 

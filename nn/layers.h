@@ -34,6 +34,7 @@ class Conv2d final : public Module {
 
  private:
   friend Var conv_bn(const Conv2d&, const class BatchNorm&, const Var&, Act, const Var&);
+  friend Var separable_conv_bn(const Conv2d&, const Conv2d&, const class BatchNorm&, const Var&, Act, const Var&);
   // For inference: weight (times the batch norm's scale) in the activation's dtype, and the bias that goes with it.
   struct Folded {
     std::array<uint64_t, 11> key{};  // identities and versions of what it was made from
@@ -81,6 +82,10 @@ class BatchNorm final : public Module {
 // act(bn(conv(x)) + residual). In inference the norm is folded into the convolution's weights and all of it is one
 // kernel.
 Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual = {});
+// act(bn(pointwise(depthwise(x))) + residual), depthwise 3x3 without bias or dilation. In inference one kernel where
+// kernels/separable.h has it.
+Var separable_conv_bn(const Conv2d& depthwise, const Conv2d& pointwise, const BatchNorm& bn, const Var& x, Act act,
+                      const Var& residual = {});
 
 // y = x weight^T + bias. weight [out,in]: uniform in +-1/sqrt(in), bias likewise.
 class Linear final : public Module {

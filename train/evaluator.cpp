@@ -48,6 +48,8 @@ void collect(const Evaluator::Measurements& measurements, std::vector<Evaluator:
 Evaluator::Evaluator(models::Model& model, Options options)
     : model_(model),
       options_(std::move(options)),
+      // A mirrored pass follows at once: with several sizes, two of one size in a row say nothing of a third.
+      inference_(model, {.eager_passes = options_.flip ? 2 : 1}),
       device_(device_of(model)),
       normalization_(input_normalization(model, options_.mean, options_.std)) {
   if (model.task() != models::Task::segmentation)
@@ -73,7 +75,7 @@ Tensor Evaluator::packed(const data::Image& image) const {
 }
 
 models::Head Evaluator::forward(const Tensor& input) {
-  models::Head head = model_.forward(padded_to_multiple(input, model_.pad_multiple())).front();
+  models::Head head = inference_.forward(padded_to_multiple(input, model_.pad_multiple())).front();
   if (first_pass_) {
     first_pass_ = false;
     measurements_ = model_.evaluation_metrics();

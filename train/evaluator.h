@@ -11,6 +11,7 @@
 
 #include "data/dataset.h"
 #include "kernels/elementwise.h"
+#include "models/captured_inference.h"
 #include "models/model.h"
 #include "train/metrics.h"
 #include "train/settings.h"
@@ -46,6 +47,8 @@ class Evaluator {
   // What the network measured in the first pass over the image of the last predict() or pixel_scores().
   using Measurements = std::vector<std::pair<std::string, double>>;
   const Measurements& measurements() const { return measurements_; }
+  // Whether the last pass was the replay of a graph, and if not, why.
+  const models::CapturedInference& inference() const { return inference_; }
 
   // One of the network's measurements over the images.
   struct Measured {
@@ -76,6 +79,7 @@ class Evaluator {
 
   models::Model& model_;
   Options options_;
+  models::CapturedInference inference_;
   Device& device_;
   kernels::Normalization normalization_;
   Measurements measurements_;

@@ -29,13 +29,27 @@ void* CachingAllocator::allocate(size_t nbytes, cudaStream_t stream) {
   const std::lock_guard lock(mutex_);
   const size_t size = options_.pool ? size_class(nbytes) : nbytes;
   void* pointer = options_.pool ? take_cached(size, stream) : nullptr;
-  if (!pointer) pointer = take_new(size, stream);
+  if (!pointer) pointer = take_new(size, stream, !options_.pool);
   if (!pointer) {
     release_cached_locked();
-    pointer = take_new(size, stream);
+    pointer = take_new(size, stream, !options_.pool);
   }
   if (!pointer) throw_out_of_memory(nbytes);
-  stats_.current_bytes += static_cast<int64_t>(live_.at(pointer));
+  return counted(pointer);
+}
+
+void* CachingAllocator::allocate_for_capture(size_t nbytes, cudaStream_t stream) {
+  if (nbytes == 0) return nullptr;
+  const std::lock_guard lock(mutex_);
+  const size_t size = options_.pool ? size_class(nbytes) : nbytes;
+  void* pointer = options_.pool ? take_cached(size, stream) : nullptr;
+  if (!pointer) pointer = take_new(size, stream, false);
+  if (!pointer) throw_out_of_memory(nbytes);
+  return counted(pointer);
+}
+
+void* CachingAllocator::counted(void* pointer) {
+  stats_.current_bytes += static_cast<int64_t>(live_.at(pointer).size);
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.current_bytes);
   return pointer;
 }
@@ -45,21 +59,21 @@ void* CachingAllocator::take_cached(size_t size, cudaStream_t stream) {
   const auto found = blocks.lower_bound(size);
   if (found == blocks.end() || found->first > size + size / 3) return nullptr;
   void* pointer = found->second;
-  live_.emplace(pointer, found->first);
+  live_.emplace(pointer, Block{found->first, false});
   blocks.erase(found);
   return pointer;
 }
 
 // Null when there is no memory; throws on any other failure.
-void* CachingAllocator::take_new(size_t size, cudaStream_t stream) {
+void* CachingAllocator::take_new(size_t size, cudaStream_t stream, bool stream_ordered) {
   void* pointer = nullptr;
-  const cudaError_t status = options_.pool ? cudaMalloc(&pointer, size) : cudaMallocAsync(&pointer, size, stream);
+  const cudaError_t status = stream_ordered ? cudaMallocAsync(&pointer, size, stream) : cudaMalloc(&pointer, size);
   if (status == cudaErrorMemoryAllocation) {
     static_cast<void>(cudaGetLastError());
     return nullptr;
   }
   check(status, "cudaMalloc", [&] { return mebibytes(size); });
-  live_.emplace(pointer, size);
+  live_.emplace(pointer, Block{size, stream_ordered});
   stats_.reserved_bytes += static_cast<int64_t>(size);
   return pointer;
 }
@@ -69,7 +83,7 @@ void CachingAllocator::deallocate(void* pointer, cudaStream_t stream) noexcept {
   const std::lock_guard lock(mutex_);
   const auto found = live_.find(pointer);
   if (found == live_.end()) return;
-  const size_t size = found->second;
+  const auto [size, stream_ordered] = found->second;
   live_.erase(found);
   stats_.current_bytes -= static_cast<int64_t>(size);
   if (options_.pool) {
@@ -77,7 +91,7 @@ void CachingAllocator::deallocate(void* pointer, cudaStream_t stream) noexcept {
     return;
   }
   stats_.reserved_bytes -= static_cast<int64_t>(size);
-  static_cast<void>(cudaFreeAsync(pointer, stream));
+  static_cast<void>(stream_ordered ? cudaFreeAsync(pointer, stream) : cudaFree(pointer));
 }
 
 void CachingAllocator::release_cached() noexcept {
@@ -99,6 +113,13 @@ MemoryStats CachingAllocator::stats() const {
   return stats_;
 }
 
+std::vector<void*> CachingAllocator::live() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<void*> pointers;
+  for (const auto& [pointer, block] : live_) pointers.push_back(pointer);
+  return pointers;
+}
+
 void CachingAllocator::reset_peak() {
   const std::lock_guard lock(mutex_);
   stats_.peak_bytes = stats_.current_bytes;
@@ -107,7 +128,7 @@ void CachingAllocator::reset_peak() {
 void CachingAllocator::throw_out_of_memory(size_t nbytes) const {
   constexpr size_t kNamed = 5;
   std::vector<size_t> sizes;
-  for (const auto& [pointer, size] : live_) sizes.push_back(size);
+  for (const auto& [pointer, block] : live_) sizes.push_back(block.size);
   const auto named = std::min(kNamed, sizes.size());
   std::partial_sort(sizes.begin(), sizes.begin() + static_cast<ptrdiff_t>(named), sizes.end(), std::greater<>());
   std::string largest;

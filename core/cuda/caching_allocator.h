@@ -34,23 +34,34 @@ class CachingAllocator {
   // 256-byte aligned; null for 0 bytes. Out of memory: gives all cached blocks back and tries again, then throws
   // DeviceError with the bytes wanted, held and free, and the largest live blocks.
   void* allocate(size_t nbytes, cudaStream_t stream);
+  // The same for work that is being captured into a graph: never an allocation node, and nothing that waits for the
+  // device, so cached blocks stay where they are when memory runs out.
+  void* allocate_for_capture(size_t nbytes, cudaStream_t stream);
   void deallocate(void* pointer, cudaStream_t stream) noexcept;
   void release_cached() noexcept;  // waits for the device
   MemoryStats stats() const;
   void reset_peak();
+
+  std::vector<void*> live() const;
+  bool pools() const { return options_.pool; }
 
   // The size that a request is rounded up to.
   static size_t size_class(size_t nbytes);
 
  private:
   void* take_cached(size_t size, cudaStream_t stream);
-  void* take_new(size_t size, cudaStream_t stream);
+  void* take_new(size_t size, cudaStream_t stream, bool stream_ordered);
+  void* counted(void* pointer);
   void release_cached_locked() noexcept;
   [[noreturn]] void throw_out_of_memory(size_t nbytes) const;
 
   Options options_;
   mutable std::mutex mutex_;
-  std::unordered_map<void*, size_t> live_;
+  struct Block {
+    size_t size;
+    bool stream_ordered;  // from cudaMallocAsync
+  };
+  std::unordered_map<void*, Block> live_;
   std::unordered_map<cudaStream_t, std::multimap<size_t, void*>> cached_;
   MemoryStats stats_;
 };

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/cuda/check.h"
+#include "core/cuda/graph.h"
 #include "core/error.h"
 
 namespace segrt {
@@ -66,12 +67,53 @@ CudaDevice::~CudaDevice() {
   clear_states();  // while streams and allocator are there
 }
 
-void* CudaDevice::allocate(size_t nbytes) { return allocator_.allocate(nbytes, stream()); }
+void* CudaDevice::allocate(size_t nbytes) {
+  return capture_ ? capture_->memory().allocate(nbytes) : allocator_.allocate(nbytes, stream_.get());
+}
 
-void CudaDevice::deallocate(void* pointer, size_t) noexcept { allocator_.deallocate(pointer, stream()); }
+void CudaDevice::deallocate(void* pointer, size_t) noexcept {
+  if (!pointer) return;
+  {
+    const std::lock_guard lock(graph_memories_mutex_);
+    for (GraphMemory* memory : graph_memories_)
+      if (memory->take_back(pointer)) return;
+  }
+  allocator_.deallocate(pointer, stream_.get());
+}
+
+void CudaDevice::attach(GraphMemory& memory) {
+  const std::lock_guard lock(graph_memories_mutex_);
+  graph_memories_.push_back(&memory);
+}
+
+void CudaDevice::detach(GraphMemory& memory) noexcept {
+  std::vector<void*> blocks;
+  {
+    const std::lock_guard lock(graph_memories_mutex_);
+    std::erase(graph_memories_, &memory);
+    blocks = memory.surrender();
+  }
+  for (void* block : blocks) deallocate(block, 0);  // another graph may use them, too
+}
+
+cudaStream_t CudaDevice::stream() const { return capture_ ? capture_->stream() : stream_.get(); }
+
+void CudaDevice::require_not_capturing(std::string_view what) const {
+  if (capture_) throw DeviceError(fmt::format("{}: {} cannot be captured into a graph", name(), what));
+}
+
+void CudaDevice::release_cached() {
+  require_not_capturing("a release of cached memory");
+  allocator_.release_cached();
+}
+
+void CudaDevice::run_if(const int32_t* flag, const std::function<void()>& body) {
+  capture_ ? capture_->run_if(flag, body) : Device::run_if(flag, body);
+}
 
 void CudaDevice::copy_from_host(void* destination, const void* source, size_t nbytes) {
   if (nbytes == 0) return;
+  if (capture_) require_not_capturing(fmt::format("a copy of {} bytes from the host", nbytes));
   const auto details = [&] { return fmt::format("{} bytes to {}", nbytes, name()); };
   check(cudaMemcpyAsync(destination, source, nbytes, cudaMemcpyHostToDevice, stream()), "cudaMemcpyAsync", details);
   check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize", details);  // page-locked sources are read late
@@ -79,6 +121,7 @@ void CudaDevice::copy_from_host(void* destination, const void* source, size_t nb
 
 void CudaDevice::copy_to_host(void* destination, const void* source, size_t nbytes) {
   if (nbytes == 0) return;
+  if (capture_) require_not_capturing(fmt::format("a copy of {} bytes to the host", nbytes));
   const auto details = [&] { return fmt::format("{} bytes from {}", nbytes, name()); };
   check(cudaMemcpyAsync(destination, source, nbytes, cudaMemcpyDeviceToHost, stream()), "cudaMemcpyAsync", details);
   check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize", details);
@@ -108,12 +151,14 @@ void CudaDevice::fill_bytes(void* destination, int value, size_t nbytes) {
 }
 
 void CudaDevice::synchronize() {
+  require_not_capturing("synchronisation");
   check(cudaStreamSynchronize(copy_stream()), "cudaStreamSynchronize");
   check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
 }
 
 void CudaDevice::start_copy_from_host(void* destination, const void* source, size_t nbytes) {
   if (nbytes == 0) return;
+  require_not_capturing("a copy on the copy stream");
   check(cudaEventRecord(computed_.get(), stream()), "cudaEventRecord");
   check(cudaStreamWaitEvent(copy_stream(), computed_.get(), 0), "cudaStreamWaitEvent");
   check(cudaMemcpyAsync(destination, source, nbytes, cudaMemcpyHostToDevice, copy_stream()), "cudaMemcpyAsync",
@@ -121,6 +166,7 @@ void CudaDevice::start_copy_from_host(void* destination, const void* source, siz
 }
 
 void CudaDevice::use_copies() {
+  require_not_capturing("a wait for the copy stream");
   check(cudaEventRecord(copied_.get(), copy_stream()), "cudaEventRecord");
   check(cudaStreamWaitEvent(stream(), copied_.get(), 0), "cudaStreamWaitEvent");
 }

@@ -4,6 +4,8 @@
 #include <cuda_runtime.h>
 
 #include <memory>
+#include <mutex>
+#include <vector>
 
 #include "core/cuda/caching_allocator.h"
 #include "core/cuda/handle.h"
@@ -13,6 +15,9 @@ namespace segrt {
 
 using CudaStream = Handle<cudaStream_t, cudaStreamDestroy>;
 using CudaEvent = Handle<cudaEvent_t, cudaEventDestroy>;
+
+class GraphCapture;
+class GraphMemory;
 
 // Environment: SEGRT_SYNC=1 waits after every launch, so that the kernel at fault reports the fault.
 // SEGRT_CUDA_POOL=0 takes and frees every tensor's memory on its own, for memory checkers; the emulator does so anyway.
@@ -32,11 +37,14 @@ class CudaDevice final : public Device {
   void synchronize() override;
   MemoryStats memory() const override { return allocator_.stats(); }
   void reset_peak() override { allocator_.reset_peak(); }
-  void release_cached() override { allocator_.release_cached(); }
+  void release_cached() override;
+  // While work is captured into a graph, an IF node; else the host waits for the flag and branches.
+  void run_if(const int32_t* flag, const std::function<void()>& body) override;
 
   int index() const { return index_; }
   const cudaDeviceProp& properties() const { return properties_; }
-  cudaStream_t stream() const { return stream_.get(); }  // all kernels and synchronous copies
+  // All kernels and synchronous copies; during a capture (core/cuda/graph.h) that of the innermost body.
+  cudaStream_t stream() const;
   cudaStream_t copy_stream() const { return copy_stream_.get(); }
   bool synchronous_launches() const { return synchronous_launches_; }
 
@@ -46,6 +54,25 @@ class CudaDevice final : public Device {
   void use_copies();       // compute work queued from now on sees all started copies; the host does not wait
   void wait_for_copies();  // the host waits: sources may be reused
 
+  // For core/cuda/graph.h. While a Capturing lives, work is captured.
+  class Capturing {
+   public:
+    Capturing(CudaDevice& device, GraphCapture& capture) : device_(device) { device.capture_ = &capture; }
+    ~Capturing() { device_.capture_ = nullptr; }
+    Capturing(const Capturing&) = delete;
+    Capturing& operator=(const Capturing&) = delete;
+
+   private:
+    CudaDevice& device_;
+  };
+  bool capturing() const { return capture_ != nullptr; }
+  // Throws DeviceError that `what` ("a copy of 20 bytes from the host") cannot be captured.
+  void require_not_capturing(std::string_view what) const;
+  CachingAllocator& allocator() { return allocator_; }
+  // Blocks that tensors give back are offered to attached memories first; a detached one's blocks are given back.
+  void attach(GraphMemory& memory);
+  void detach(GraphMemory& memory) noexcept;
+
  private:
   int index_;
   cudaDeviceProp properties_{};
@@ -53,6 +80,9 @@ class CudaDevice final : public Device {
   CachingAllocator allocator_;
   CudaStream stream_, copy_stream_;
   CudaEvent computed_, copied_;
+  GraphCapture* capture_ = nullptr;
+  std::mutex graph_memories_mutex_;
+  std::vector<GraphMemory*> graph_memories_;
 };
 
 std::unique_ptr<Device> make_cuda_device(int index);

@@ -74,7 +74,8 @@ void launch_kernel(Device& device, const void* function, const LaunchConfig& con
   check(cudaLaunchKernel(function, to_dim3(config.grid), to_dim3(config.block), arguments, config.shared_bytes,
                          gpu.stream()),
         "cudaLaunchKernel", details);
-  if (gpu.synchronous_launches()) check(cudaStreamSynchronize(gpu.stream()), "cudaStreamSynchronize", details);
+  if (gpu.synchronous_launches() && !gpu.capturing())
+    check(cudaStreamSynchronize(gpu.stream()), "cudaStreamSynchronize", details);
 }
 
 }  // namespace segrt

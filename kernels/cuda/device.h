@@ -59,6 +59,14 @@ SEGRT_DEVICE Index3 grid_dim() {
   return {static_cast<int>(gridDim.x), static_cast<int>(gridDim.y), static_cast<int>(gridDim.z)};
 }
 
+// ---- conditions of graph nodes
+
+using GraphCondition = cudaGraphConditionalHandle;
+// Decides whether the graph's IF node of this handle runs its body. One thread of one kernel before it calls this.
+SEGRT_DEVICE void set_graph_condition(GraphCondition handle, bool value, Site = {}) {
+  cudaGraphSetConditional(handle, value ? 1u : 0u);
+}
+
 // ---- shared memory, barriers
 
 // The block's one S; S has no constructor, and its contents start undefined.

@@ -39,6 +39,7 @@ void set_seed(uint64_t seed) {
 size_t memory_limit() { return runtime().memory.limit(); }
 void set_memory_limit(size_t nbytes) { runtime().memory.set_limit(nbytes); }
 size_t queued_operations() { return runtime().streams.queued(); }
+uint64_t kernels_run() { return runtime().kernels_run; }
 
 Runtime& runtime() {
   static auto* instance = new Runtime;  // never destroyed: objects that outlive main may still free device memory
@@ -71,15 +72,42 @@ cudaError_t Runtime::run_until(const std::function<bool()>& done) {
   return cudaSuccess;
 }
 
+cudaError_t Runtime::invalidate(Stream* stream, cudaError_t code) {
+  stream->capture->invalidated = true;
+  return error(code);
+}
+
+cudaError_t Runtime::allow_unsafe_call() {
+  cudaError_t status = cudaSuccess;
+  for (Stream* stream : streams.capturing())
+    if (!stream->capture->relaxed) status = invalidate(stream, cudaErrorStreamCaptureUnsupported);
+  return status;
+}
+
 cudaError_t Runtime::finish(Stream* stream) {
+  if (stream->capture) return invalidate(stream, cudaErrorStreamCaptureUnsupported);
   return run_until([stream] { return stream->queue.empty(); });
 }
 
 cudaError_t Runtime::finish_all() {
+  const std::vector<Stream*> capturing = streams.capturing();
+  for (Stream* stream : capturing) invalidate(stream, cudaErrorStreamCaptureUnsupported);
+  return capturing.empty() ? finish_queued() : cudaErrorStreamCaptureUnsupported;
+}
+
+cudaError_t Runtime::finish_queued() {
   return run_until([this] { return streams.queued() == 0; });
 }
 
-cudaError_t Runtime::push(Stream* stream, std::function<void()> run) {
+cudaError_t Runtime::push(Stream* stream, Work work, std::function<void()> run) {
+  if (stream->capture) {
+    if (work == Work::release) return invalidate(stream, cudaErrorStreamCaptureUnsupported);
+    if (stream->capture->invalidated) return error(cudaErrorStreamCaptureInvalidated);
+    GraphNode& node = stream->capture->graph->add(stream->capture->tail);
+    node.run = std::move(run);
+    stream->capture->tail = {&node};
+    return cudaSuccess;
+  }
   constexpr size_t kMaxQueued = 4096;
   streams.push(stream, std::move(run));
   if (streams.queued() <= kMaxQueued) return cudaSuccess;

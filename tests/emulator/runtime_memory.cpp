@@ -52,13 +52,17 @@ cudaError_t copy(void* destination, const void* source, size_t nbytes, cudaMemcp
     if (writes_device(kind)) require_range("cudaMemcpy: destination", destination, nbytes);
     std::memmove(destination, from, nbytes);
   };
+  if (stream->capture && (!reads_device(kind) || !writes_device(kind))) {
+    // A copy with the host would go to addresses that mean something now and not when the graph runs.
+    return r.invalidate(stream, cudaErrorStreamCaptureUnsupported);
+  }
   // As CUDA does: pageable sources are read before the call returns, pageable destinations are written before.
   if (!reads_device(kind) && !r.is_pinned(source)) {
     const auto* bytes = static_cast<const unsigned char*>(source);
     const auto staged = std::make_shared<std::vector<unsigned char>>(bytes, bytes + nbytes);
-    return r.push(stream, [=] { move(staged->data()); });
+    return r.push(stream, Work::copy, [=] { move(staged->data()); });
   }
-  const cudaError_t status = r.push(stream, [=] { move(source); });
+  const cudaError_t status = r.push(stream, Work::copy, [=] { move(source); });
   if (status != cudaSuccess || writes_device(kind) || r.is_pinned(destination)) return status;
   return r.finish(stream);
 }
@@ -70,19 +74,24 @@ using namespace segrt::emulator;
 
 cudaError_t cudaMalloc(void** pointer, size_t nbytes) {
   const Lock lock(runtime().mutex);
-  return allocate(pointer, nbytes);
+  const cudaError_t status = runtime().allow_unsafe_call();
+  return status == cudaSuccess ? allocate(pointer, nbytes) : status;
 }
 
 cudaError_t cudaMallocAsync(void** pointer, size_t nbytes, cudaStream_t stream) {
   const Lock lock(runtime().mutex);
-  if (!runtime().stream_of(stream)) return runtime().error(cudaErrorInvalidResourceHandle);
+  Stream* on = runtime().stream_of(stream);
+  if (!on) return runtime().error(cudaErrorInvalidResourceHandle);
+  // An allocation node: forbidden in the body of a conditional node, and not emulated elsewhere.
+  if (on->capture) return runtime().invalidate(on, cudaErrorStreamCaptureUnsupported);
   return allocate(pointer, nbytes);
 }
 
 cudaError_t cudaFree(void* pointer) {
   Runtime& r = runtime();
   const Lock lock(r.mutex);
-  const cudaError_t status = r.finish_all();
+  cudaError_t status = r.allow_unsafe_call();
+  if (status == cudaSuccess) status = r.finish_queued();
   if (!pointer || status != cudaSuccess) return status;
   try {
     release(pointer);
@@ -100,7 +109,7 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t handle) {
   if (!pointer) return cudaSuccess;
   const std::string wrong = r.memory.check_range(pointer, 1);
   if (!wrong.empty()) return r.error(cudaErrorInvalidValue, "cudaFreeAsync: " + wrong);
-  return r.push(stream, [pointer] { release(pointer); });
+  return r.push(stream, Work::release, [pointer] { release(pointer); });
 }
 
 cudaError_t cudaMallocHost(void** pointer, size_t nbytes) {
@@ -116,7 +125,8 @@ cudaError_t cudaMallocHost(void** pointer, size_t nbytes) {
 cudaError_t cudaFreeHost(void* pointer) {
   Runtime& r = runtime();
   const Lock lock(r.mutex);
-  const cudaError_t status = r.finish_all();
+  cudaError_t status = r.allow_unsafe_call();
+  if (status == cudaSuccess) status = r.finish_queued();
   if (!pointer) return status;
   if (r.pinned.erase(pointer) == 0) return r.error(cudaErrorInvalidValue, "cudaFreeHost: not from cudaMallocHost");
   std::free(pointer);
@@ -155,7 +165,7 @@ cudaError_t cudaMemsetAsync(void* destination, int value, size_t nbytes, cudaStr
   if (nbytes == 0) return cudaSuccess;
   const std::string wrong = r.memory.check_range(destination, nbytes);
   if (!wrong.empty()) return r.error(cudaErrorInvalidValue, "cudaMemset: " + wrong);
-  return r.push(stream, [=] {
+  return r.push(stream, Work::fill, [=] {
     require_range("cudaMemset", destination, nbytes);
     std::memset(destination, value, nbytes);
   });

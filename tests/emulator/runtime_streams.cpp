@@ -26,10 +26,13 @@ const char* cudaGetErrorName(cudaError_t error) {
     case cudaErrorNoDevice: return "cudaErrorNoDevice";
     case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
     case cudaErrorInvalidResourceHandle: return "cudaErrorInvalidResourceHandle";
+    case cudaErrorIllegalState: return "cudaErrorIllegalState";
     case cudaErrorNotReady: return "cudaErrorNotReady";
     case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
     case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
     case cudaErrorNotSupported: return "cudaErrorNotSupported";
+    case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated: return "cudaErrorStreamCaptureInvalidated";
   }
   return "unrecognized error code";
 }
@@ -111,6 +114,7 @@ cudaError_t cudaStreamQuery(cudaStream_t handle) {
   const Lock lock(r.mutex);
   Stream* stream = r.stream_of(handle);
   if (!stream) return r.error(cudaErrorInvalidResourceHandle);
+  if (stream->capture) return r.invalidate(stream, cudaErrorStreamCaptureUnsupported);
   if (stream->queue.empty()) return cudaSuccess;
   const size_t before = r.streams.queued();  // some work gets done, so that polling ends
   const cudaError_t status = r.run_until([&] { return r.streams.queued() < before; });
@@ -122,6 +126,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned
   const Lock lock(r.mutex);
   Stream* stream = r.stream_of(handle);
   if (!stream || !r.events.contains(event)) return r.error(cudaErrorInvalidResourceHandle);
+  if (stream->capture) return r.invalidate(stream, cudaErrorNotSupported);  // forks are not emulated
   if (event->event->recorded > 0) r.streams.wait(stream, event->event);
   return cudaSuccess;
 }
@@ -146,6 +151,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
   const Lock lock(r.mutex);
   Stream* stream = r.stream_of(handle);
   if (!stream || !r.events.contains(event)) return r.error(cudaErrorInvalidResourceHandle);
+  if (stream->capture) return r.invalidate(stream, cudaErrorNotSupported);  // forks are not emulated
   r.streams.record(stream, event->event);
   return cudaSuccess;
 }
@@ -212,8 +218,11 @@ cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void**
                 .barrier_free = kernel.barrier_free,
                 .body = kernel.bind(kernel.function, arguments),
                 .number = r.launches++};
-  return r.push(stream, [launch = std::move(launch)] {
+  const bool again = stream->capture != nullptr;  // each run of a graph has an order of its own
+  return r.push(stream, Work::kernel, [launch = std::move(launch), again]() mutable {
+    if (again) launch.number = runtime().launches++;
     segrt::emulator::run(launch);
+    ++runtime().kernels_run;
     constexpr size_t kCanariesChecked = 64;  // a few a launch: all of them come round
     const std::string damage = runtime().memory.check_canaries(kCanariesChecked);
     if (!damage.empty())

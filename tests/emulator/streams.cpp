@@ -75,6 +75,13 @@ void StreamSet::run_all() {
 
 void StreamSet::run_one() { step(); }
 
+std::vector<Stream*> StreamSet::capturing() const {
+  std::vector<Stream*> found;  // the default stream cannot be
+  for (const auto& stream : streams_)
+    if (stream->capture) found.push_back(stream.get());
+  return found;
+}
+
 size_t StreamSet::queued() const {
   size_t count = default_.queue.size();
   for (const auto& stream : streams_) count += stream->queue.size();

@@ -28,8 +28,11 @@ struct Operation {
   uint64_t number = 0;              // its number-th
 };
 
+struct Capture;
+
 struct Stream {
   std::deque<Operation> queue;
+  std::shared_ptr<Capture> capture{};  // what the stream is given goes there instead
 };
 
 class StreamSet {
@@ -50,6 +53,7 @@ class StreamSet {
   void run_all();
   void run_one();  // an operation, if there is any: for queries, so that polling ends
   size_t queued() const;
+  std::vector<Stream*> capturing() const;
   void reseed(uint64_t seed) { random_ = Random(seed); }
 
  private:

@@ -17,4 +17,7 @@ void set_memory_limit(size_t nbytes);
 // Kernels and copies that were queued and have not run.
 size_t queued_operations();
 
+// Kernels that have run since the program started.
+uint64_t kernels_run();
+
 }  // namespace segrt::emulator

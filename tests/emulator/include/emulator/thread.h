@@ -40,6 +40,9 @@ inline Thread& this_thread() {
 [[noreturn]] void fail(const std::string& what, const Site& site);
 [[noreturn]] void fail_alignment(const void* p, size_t wanted, const Site& site);
 
+// Sets the value behind a conditional handle of the graph that the kernel runs in; one thread of a kernel does.
+void set_condition(uint64_t handle, unsigned value, const Site& site);
+
 // Waits for all threads of the block.
 void sync_block(const Site& site);
 

@@ -67,6 +67,13 @@ inline Index3 block_index() { return emulator::this_thread().place->block; }
 inline Index3 block_dim() { return emulator::this_thread().place->block_dim; }
 inline Index3 grid_dim() { return emulator::this_thread().place->grid_dim; }
 
+// ---- conditions of graph nodes
+
+using GraphCondition = unsigned long long;
+inline void set_graph_condition(GraphCondition handle, bool value, const Site& site = Site::current()) {
+  emulator::set_condition(handle, value ? 1u : 0u, site);
+}
+
 // ---- shared memory, barriers
 
 namespace detail {
