@@ -13,10 +13,9 @@
 namespace segrt {
 
 // Two kinds of blocks:
-//   * taken during the capture: a block whose tensor has died serves later tensors of the same capture, whose work
-//   comes
-//     after that of the dead one at every replay. After the capture it serves nobody.
-//   * there before the capture (weights, caches, inputs), as captured work may read them: kept when their tensors die.
+// * Taken during the capture: a block whose tensor has died serves later tensors of the same capture, whose work comes
+//   after that of the dead one at every replay. After the capture it serves nobody.
+// * There before the capture (weights, caches, inputs), as captured work may read them: kept when their tensors die.
 // When the graph dies, both are given back; blocks that tensors still hold become ordinary blocks of the allocator, and
 // those tensors stay valid.
 class GraphMemory {
