@@ -157,13 +157,14 @@ void Convolutions::finish(Kernel& k, const PrimitiveDesc& description, const Des
   if (known == layouts_.end()) layouts_.push_back(weights);
 }
 
-// oneDNN 2.6's float32 kernels leave out a binary addition for outputs whose window lies mostly in the padding; a sum
-// in place they compute right, so a residual elsewhere is first copied there.
+// oneDNN 2.6's float32 kernels leave out a binary addition for outputs whose window lies mostly in the padding, and its
+// bf16 kernels for AMX write rows past the end of y where a ReLU follows one (1x1, from 3x13 pixels on). A sum in place
+// they compute right, so a residual elsewhere is first copied there.
 Residual residual_of(const ConvEpilogue& epilogue, const Tensor& w, const Tensor& y) {
   if (epilogue.residual == nullptr) return Residual::none;
   const bool pointwise = w.dim(1) == 1 && w.dim(2) == 1;
-  if (epilogue.residual->raw() == y.raw() || (y.dtype() == DType::f32 && !pointwise)) return Residual::in_place;
-  return Residual::separate;
+  const bool right = y.dtype() == DType::f32 && pointwise;
+  return right && epilogue.residual->raw() != y.raw() ? Residual::separate : Residual::in_place;
 }
 
 Kernel Convolutions::make(const Problem& p) {

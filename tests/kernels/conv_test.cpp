@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "core/error.h"
 #include "core/parallel.h"
 #include "tests/kernels/conv_cases.h"
@@ -82,6 +85,31 @@ TEST_CASE("conv2d_backward_input and conv2d_backward_weight agree with float64 o
         CAPTURE(dtype);
         check_backward(c, dtype, *device);
       }
+}
+
+TEST_CASE("conv2d_forward writes nothing past the end of its output") {
+  // Shapes at which a vendor's kernel did, with a separate residual and ReLU.
+  constexpr int64_t kGuard = 2048;
+  for (auto& device : test_devices())
+    for (const Shape& x : {Shape{1, 3, 13, 32}, Shape{2, 3, 14, 32}, Shape{1, 8, 31, 64}, Shape{1, 1, 7, 32}})
+      for (const int kernel : {1, 3})
+        for (const DType dtype : dtypes_of(*device)) {
+          CAPTURE(device->name());
+          CAPTURE(x);
+          CAPTURE(kernel);
+          CAPTURE(dtype);
+          const ConvCase c{"", x, {64, kernel, kernel, x[3]}, ConvGeometry::square({.padding = kernel / 2})};
+          const Inputs in(c, dtype, *device);
+          const Tensor bias = random_normal({64}, accumulator(dtype), *device, {.seed = 14});
+          const Tensor residual = random_normal(in.s.y, dtype, *device, {.seed = 15});
+          const int64_t size = in.s.y.numel();
+          const Tensor memory = filled_with_nan({size + 2 * kGuard}, dtype, *device);
+          Tensor y = memory.slice(kGuard, size).reshape(in.s.y);
+          kernels::conv2d_forward(in.x, in.w, {&bias, &residual, true}, c.g, y);
+          const std::vector<double> values = to_doubles(memory);
+          const auto written = std::count_if(values.begin(), values.end(), [](double v) { return !std::isnan(v); });
+          CHECK(written == size);
+        }
 }
 
 TEST_CASE("conv2d_forward adds bias and residual and clips, in every combination") {

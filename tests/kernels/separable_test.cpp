@@ -87,7 +87,7 @@ TEST_CASE("separable_conv2d agrees with float64, with every epilogue, on every d
               if (!residual) continue;
               Tensor in_place = o.residual.clone();
               kernels::separable_conv2d_forward(o.x, o.depthwise, c.g, o.pointwise, {b, &in_place, relu}, in_place);
-              CHECK(to_doubles(in_place) == to_doubles(y));
+              CHECK(relative_l2(in_place, expected) <= tolerance(dtype, 9 + c.x[3] + 2));
             }
       }
     CHECK(fused == (device->is_cuda() ? 3 * 7 : 0));
