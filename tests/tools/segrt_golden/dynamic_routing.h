@@ -1,13 +1,12 @@
 // Golden files of Dynamic Routing: what inference and training share.
 #pragma once
 
-#include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "models/dynamic_routing.h"
 #include "tests/tools/segrt_golden/families.h"
+#include "tests/tools/segrt_golden/sensitivity.h"
 
 namespace segrt::golden {
 
@@ -19,7 +18,6 @@ void compare_with_gaps(const std::string& name, const std::vector<double>& got, 
 
 // Training mode: gates, budget at several step rates, losses, gradient norms, statistics, and the trajectories of three
 // optimizer steps. `build` gives a network in the file's state.
-using BuildNetwork = std::function<std::unique_ptr<models::Model>()>;
 void run_dynamic_training(GoldenFile& file, const BuildNetwork& build, Device& device, Report& report);
 
 }  // namespace segrt::golden
