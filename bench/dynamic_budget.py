@@ -26,6 +26,7 @@ def run(a, name, options, extra):
     subprocess.run([os.path.join(a.bin, "segeval"), folder, "--ms", "--flip", "--json", scores,
                     "--routing", os.path.join(a.output, name + "_routing.png"), *device], check=True)
     result = json.load(open(scores))
+    del result["checkpoint"]  # a path of this machine
     result["train_seconds"], result["eval_seconds"] = trained - start, time.time() - trained
     return result
 
