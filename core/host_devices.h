@@ -39,6 +39,7 @@ class CpuDevice final : public Device {
 class MetaDevice final : public Device {
  public:
   MetaDevice() : Device(DeviceKind::meta, "meta", "meta (shapes only)") {}
+  ~MetaDevice() override { clear_states(); }
   void* allocate(size_t nbytes) override;
   void deallocate(void* pointer, size_t nbytes) noexcept override;
   void copy_from_host(void*, const void*, size_t) override {}

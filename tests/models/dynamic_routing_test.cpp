@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "models/summary.h"
 #include "tests/support/tensors.h"
 
 namespace segrt::models {
@@ -120,6 +121,19 @@ TEST_CASE("FLOPs with everything open are the published sums") {
   CHECK(sums({.layers = 16}, 768, 768).first == doctest::Approx(26891.698).epsilon(1e-7));
   CHECK(sums({.layers = 16}, 1024, 2048).second == doctest::Approx(118085.140).epsilon(1e-8));
   CHECK(sums({.layers = 16, .small_gate = true}, 1024, 2048).second == doctest::Approx(102269.993).epsilon(1e-8));
+}
+
+TEST_CASE("a dry run counts the multiply-adds of the published table") {
+  const auto macs = [](const std::string& name) {
+    const Config config = Config::parse("[model]\nname = \"" + name + "\"\nclasses = 19\n", "test");
+    return static_cast<double>(summarize(config.table("model"), {1, 1024, 2048, 3}).multiply_adds);
+  };
+  // In G, to three decimals; the 1x1 convolutions behind the gates' pooling (0.00004 G) are no layer of the dry run.
+  CHECK(std::abs(macs("dynamic_a") / 1e9 - 102.306) < 6e-4);
+  CHECK(std::abs(macs("dynamic_raw_l16") / 1e9 - 117.909) < 6e-4);
+  CHECK(std::abs(macs("dynamic_raw_l33") / 1e9 - 241.370) < 6e-4);
+  CHECK(std::abs(macs("dynamic_fix_l16") / 1e9 - 101.266) < 6e-4);
+  CHECK(std::abs(macs("dynamic_fix_l33") / 1e9 - 206.474) < 6e-4);
 }
 
 TEST_CASE("a cell fed by skipped cells alone is not run, unless another sample of the batch keeps a sender alive") {
