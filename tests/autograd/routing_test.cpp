@@ -88,9 +88,8 @@ TEST_CASE_FIXTURE(Fixture, "gate and gated_sum with closed paths") {
   check(
       [](const std::vector<Var>& v) {
         const Var g = gate(v[0], v[1], v[2]);
-        return gated_sum({{.x = v[3]},
-                          {.x = v[4], .gate = g, .slot = 0},
-                          {.x = v[5], .gate = g, .slot = 1, .upsample2 = true}});
+        return gated_sum(
+            {{.x = v[3]}, {.x = v[4], .gate = g, .slot = 0}, {.x = v[5], .gate = g, .slot = 1, .upsample2 = true}});
       },
       {y, weight, bias, input({3, 2, 4, 3}), input({3, 2, 4, 3}), input({3, 1, 2, 3})});
 }
