@@ -13,7 +13,6 @@ namespace segrt::models {
 namespace {
 using autograd::RoutedTerm;
 using kernels::CellFlag;
-using nn::Act;
 
 struct Variant {
   const char* name;
@@ -29,16 +28,6 @@ constexpr Variant kVariants[] = {
 };
 constexpr double kBudgetStart = 0.4, kBudgetRamp = 0.02;  // shares of the training
 
-nn::Conv2d::Options convolution(int in, int out, int kernel, int stride, int padding, int groups = 1) {
-  return {.in = in,
-          .out = out,
-          .kernel = kernel,
-          .stride = stride,
-          .padding = padding,
-          .groups = groups,
-          .weight_init = nn::Conv2d::WeightInit::fan_in};
-}
-
 std::array<int, 2> size_of(const Config& options, const std::string& key, std::vector<int64_t> fallback) {
   const std::vector<int64_t> size =
       options.integers(key, {.fallback = fallback, .min = 32, .max = 1 << 16, .count = 2});
@@ -52,13 +41,15 @@ DynamicRouting::DynamicRouting(const std::string& name, Task task, int classes, 
   const int w = lattice.width;
   nn::Module& backbone = child<nn::Sequence>("backbone");
   nn::Module& stem = backbone.child<nn::Sequence>("stem");
-  stem1_ = ConvUnit::make(stem, "stem_1", convolution(3, w, 3, 2, 0), init);
+  nn::Conv2d::Options first = convolution(3, w, 3, 2);
+  first.padding = 0;
+  stem1_ = ConvUnit::make(stem, "stem_1", first, init);
   nn::Module& second = stem.child<nn::Sequence>("stem_2");
-  stem2_depthwise_ = &second.child<nn::Conv2d>("0", convolution(w, w, 3, 1, 1, w), init);
-  stem2_ = ConvUnit::make(second, "1", convolution(w, w, 1, 1, 0), init);
+  stem2_depthwise_ = &second.child<nn::Conv2d>("0", convolution(w, w, 3, 1, w), init);
+  stem2_ = ConvUnit::make(second, "1", convolution(w, w, 1), init);
   nn::Module& third = stem.child<nn::Sequence>("stem_3");
-  stem3_depthwise_ = &third.child<nn::Conv2d>("0", convolution(w, w, 3, 2, 1, w), init);
-  stem3_ = ConvUnit::make(third, "1", convolution(w, w, 1, 1, 0), init);
+  stem3_depthwise_ = &third.child<nn::Conv2d>("0", convolution(w, w, 3, 2, w), init);
+  stem3_ = ConvUnit::make(third, "1", convolution(w, w, 1), init);
 
   const auto cell_options = [&](int layer, int row) {
     return Cell::Options{.channels = lattice.channels(row),
@@ -82,6 +73,8 @@ DynamicRouting::DynamicRouting(const std::string& name, Task task, int classes, 
     head_ = &child<DynamicRoutingClassifier>("class_head", lattice, classes, init);
   image_flags_ =
       Tensor::from<int32_t>({kernels::kCellFlags}, std::vector<int32_t>(kernels::kCellFlags, 1), init.device());
+  const auto [height, width] = options_.flops_size;
+  costs_ = cost_table(lattice, counted_costs(lattice, height, width), init.device());
 }
 
 std::optional<Preprocessing> DynamicRouting::preprocessing() const {
@@ -198,8 +191,7 @@ void DynamicRouting::tap_outputs(int layer, int row) {
     if (!is_set(path == PathKind::keep ? CellFlag::fed : CellFlag::executed)) return;  // a constant zero
     std::vector<RoutedTerm> terms;
     c.append_terms(s, path, terms);
-    const int64_t shift = to_row;
-    const Shape shape{in[0], in[1] >> shift, in[2] >> shift, options_.lattice.channels(to_row)};
+    const Shape shape{in[0], in[1] >> to_row, in[2] >> to_row, options_.lattice.channels(to_row)};
     tapped(prefix + name, sum_terms(terms, shape, stem1_.conv->weight().dtype(), stem1_.conv->weight().device()));
   };
   send(PathKind::keep, "keep", row);
@@ -213,12 +205,9 @@ void DynamicRouting::begin_step(int64_t step, int64_t total_steps) {
 }
 
 Var DynamicRouting::expected_mflops() const {
-  const Lattice& l = options_.lattice;
   std::vector<Var> gates;
   for (const CellState& s : states_) gates.push_back(s.gates);
-  const Var all = autograd::concat_channels(gates);  // [N,T]
-  const auto [height, width] = options_.flops_size;
-  return autograd::expected_cost(all, cost_table(l, counted_costs(l, height, width), all.dtype(), all.device()));
+  return autograd::expected_cost(autograd::concat_channels(gates), costs_);  // of [N,T]
 }
 
 // weight * ramp * (mean E / total - mu)^2, from 40 % of the training on; the ramp takes 2 %.
@@ -278,11 +267,10 @@ double DynamicRouting::real_mflops(const SampleGates& gates, int height, int wid
   return sum;
 }
 
-int64_t DynamicRouting::executed_multiply_adds() const {
+int64_t DynamicRouting::executed_multiply_adds(const Routing& r) const {
   const Lattice& l = options_.lattice;
   const int64_t batch = stem_shape_[0], height = stem_shape_[1], width = stem_shape_[2], w = l.width;
   int64_t sum = (2 * height - 1) * (2 * width - 1) * w * (27 + 9 + w) + height * width * w * (9 + w);  // stem
-  const Routing r = routing();
   for (size_t i = 0; i < r.cells.size(); ++i) {
     const Routing::CellRoute& cell = r.cells[i];
     if (cell.status == Routing::Status::unfed) continue;
@@ -313,7 +301,7 @@ std::vector<std::pair<std::string, double>> DynamicRouting::evaluation_metrics()
   const double scale = 1e-3 / static_cast<double>(r.samples.size());
   return {{"real_gflops", real * scale},
           {"expected_gflops", expected * scale},
-          {"executed_gmacs", 1e-9 * static_cast<double>(executed_multiply_adds())}};
+          {"executed_gmacs", 1e-9 * static_cast<double>(executed_multiply_adds(r))}};
 }
 
 std::string DynamicRouting::pretrained_name(const std::string& name) const {

@@ -65,7 +65,7 @@ class DynamicRouting final : public Model {
   double real_mflops(const SampleGates& gates, int height, int width) const;
 
   // Multiply-adds of the convolutions that the last forward pass in evaluation really ran, for its whole batch.
-  int64_t executed_multiply_adds() const;
+  int64_t executed_multiply_adds() const { return executed_multiply_adds(routing()); }
 
   // Uniform numbers [N] in place of the model's own for the drop path of cell i (without the initial cell); for tests.
   std::function<std::vector<double>(int cell, int64_t batch)> drop_uniforms;
@@ -78,6 +78,7 @@ class DynamicRouting final : public Model {
   Cell::Input input_of(int layer, int row, const Var& stem);
   Tensor drop_factor(int layer, int cell, int64_t batch) const;
   DynamicRoutingHead::Rows kept_rows(const Var& stem);
+  int64_t executed_multiply_adds(const Routing& r) const;  // where `r` is the last pass's: reading it waits
   void tap_outputs(int layer, int row);
 
   Options options_;
@@ -85,7 +86,8 @@ class DynamicRouting final : public Model {
   nn::Conv2d *stem2_depthwise_ = nullptr, *stem3_depthwise_ = nullptr;
   std::vector<Cell*> cells_;  // in the order of Lattice::index
   DynamicRoutingHead* head_ = nullptr;
-  Tensor image_flags_;  // all set: those of the sender of the initial cell
+  Tensor image_flags_;           // all set: those of the sender of the initial cell
+  kernels::RoutingCosts costs_;  // at the resolution for training
   std::vector<CellState> states_;
   Shape stem_shape_;
   int64_t step_ = 0, total_steps_ = 0;

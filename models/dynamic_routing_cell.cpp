@@ -12,18 +12,6 @@ using autograd::RoutedTerm;
 using kernels::CellFlag;
 using nn::Act;
 
-nn::Conv2d::Options pointwise(int in, int out, int stride = 1) {
-  return {.in = in, .out = out, .kernel = 1, .stride = stride, .weight_init = nn::Conv2d::WeightInit::fan_in};
-}
-nn::Conv2d::Options depthwise(int channels) {
-  return {.in = channels,
-          .out = channels,
-          .kernel = 3,
-          .padding = 1,
-          .groups = channels,
-          .weight_init = nn::Conv2d::WeightInit::fan_in};
-}
-
 const int32_t* flag(const Tensor& flags, CellFlag which) { return flags.data<int32_t>() + static_cast<int>(which); }
 bool none_closed(const Tensor& factors) {  // [N,1+S] on a CPU
   for (int64_t n = 0; n < factors.dim(0); ++n)
@@ -32,6 +20,16 @@ bool none_closed(const Tensor& factors) {  // [N,1+S] on a CPU
 }
 CellFlag path_flag(int slot) { return static_cast<CellFlag>(static_cast<int>(CellFlag::path0) + slot); }
 }  // namespace
+
+nn::Conv2d::Options convolution(int in, int out, int kernel, int stride, int groups) {
+  return {.in = in,
+          .out = out,
+          .kernel = kernel,
+          .stride = stride,
+          .padding = kernel / 2,
+          .groups = groups,
+          .weight_init = nn::Conv2d::WeightInit::fan_in};
+}
 
 ConvUnit ConvUnit::make(nn::Module& parent, const std::string& name, nn::Conv2d::Options options, nn::Init& init,
                         Act act) {
@@ -46,16 +44,16 @@ Cell::Cell(const Options& o, nn::Init& init) : options_(o) {
   if (!o.gated) constant_gates_ = buffer("gate_weights_beta", init.constant({1, 1, 1, slots()}, 1));
   nn::Module& op =
       child<nn::Sequence>("cell_ops").child<nn::Sequence>("_ops").child<nn::Sequence>("0").child<nn::Sequence>("op");
-  depthwise1_ = &op.child<nn::Conv2d>("0", depthwise(c), init);
-  pointwise1_ = ConvUnit::make(op, "1", pointwise(c, c), init);
-  depthwise2_ = &op.child<nn::Conv2d>("2", depthwise(c), init);
-  pointwise2_ = ConvUnit::make(op, "3", pointwise(c, c), init, Act::none);
-  if (o.up) up_ = ConvUnit::make(child<nn::Sequence>("res_up"), "1", pointwise(c, c / 2), init);
-  if (o.down) down_ = ConvUnit::make(child<nn::Sequence>("res_down"), "1", pointwise(c, 2 * c, 2), init);
+  depthwise1_ = &op.child<nn::Conv2d>("0", convolution(c, c, 3, 1, c), init);
+  pointwise1_ = ConvUnit::make(op, "1", convolution(c, c, 1), init);
+  depthwise2_ = &op.child<nn::Conv2d>("2", convolution(c, c, 3, 1, c), init);
+  pointwise2_ = ConvUnit::make(op, "3", convolution(c, c, 1), init, Act::none);
+  if (o.up) up_ = ConvUnit::make(child<nn::Sequence>("res_up"), "1", convolution(c, c / 2, 1), init);
+  if (o.down) down_ = ConvUnit::make(child<nn::Sequence>("res_down"), "1", convolution(c, 2 * c, 1, 2), init);
   if (!o.gated) return;
   nn::Module& gate = child<nn::Sequence>("gate_conv_beta");
-  gate_ = ConvUnit::make(gate, "0", pointwise(c, c / 2), init);
-  nn::Conv2d::Options out = pointwise(c / 2, slots());
+  gate_ = ConvUnit::make(gate, "0", convolution(c, c / 2, 1), init);
+  nn::Conv2d::Options out = convolution(c / 2, slots(), 1);
   out.bias = true;
   gate_out_ = &gate.child<nn::Conv2d>("2", out, init);
   Tensor bias = gate_out_->bias().value();

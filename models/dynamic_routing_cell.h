@@ -12,6 +12,9 @@
 
 namespace segrt::models {
 
+// A convolution of this family: no bias, weights drawn by fan in; at stride 1 the size stays.
+nn::Conv2d::Options convolution(int in, int out, int kernel, int stride = 1, int groups = 1);
+
 // Convolution, batch norm, ReLU; the norm is a child of the convolution ("op.1.norm.weight").
 struct ConvUnit {
   nn::Conv2d* conv = nullptr;

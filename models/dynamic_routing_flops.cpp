@@ -79,22 +79,21 @@ std::vector<CellCost> counted_costs(const Lattice& l, int height, int width) {
   return costs;
 }
 
-kernels::RoutingCosts cost_table(const Lattice& l, const std::vector<CellCost>& costs, DType dtype, Device& device) {
+kernels::RoutingCosts cost_table(const Lattice& l, const std::vector<CellCost>& costs, Device& device) {
   std::vector<int32_t> first{0};
-  std::vector<double> body, path;
+  std::vector<float> body, path;
   for (int layer = 0; layer <= l.layers; ++layer)
     for (int row = 0; row < l.rows(layer); ++row) {
       const CellCost& cost = costs[static_cast<size_t>(l.index(layer, row))];
-      body.push_back(cost.body);
-      for (int s = 0; s < l.slots(layer, row); ++s) path.push_back(cost.path[static_cast<size_t>(s)]);
+      body.push_back(static_cast<float>(cost.body));
+      for (int s = 0; s < l.slots(layer, row); ++s)
+        path.push_back(static_cast<float>(cost.path[static_cast<size_t>(s)]));
       first.push_back(static_cast<int32_t>(path.size()));
     }
-  const auto tensor = [&](const std::vector<double>& values) {
-    const Shape shape{static_cast<int64_t>(values.size())};
-    if (dtype == DType::f64) return Tensor::from<double>(shape, values, device);
-    return Tensor::from<float>(shape, std::vector<float>(values.begin(), values.end()), device);
+  const auto tensor = [&]<typename T>(const std::vector<T>& values) {
+    return Tensor::from<T>({static_cast<int64_t>(values.size())}, values, device);
   };
-  return {Tensor::from<int32_t>({static_cast<int64_t>(first.size())}, first, device), tensor(body), tensor(path)};
+  return {tensor(first), tensor(body), tensor(path)};
 }
 
 std::vector<double> expected_by_cell(const Lattice& l, const std::vector<CellCost>& counted, const SampleGates& gates) {

@@ -43,9 +43,8 @@ double head_cost(const Lattice& lattice, int height, int width, int classes);  /
 // The costs that expected and real FLOPs count: neither body nor gate of the initial cell, nor the keep of the last
 // layer.
 std::vector<CellCost> counted_costs(const Lattice& lattice, int height, int width);
-// Those costs as the table of kernels::expected_cost. dtype: f32 or f64.
-kernels::RoutingCosts cost_table(const Lattice& lattice, const std::vector<CellCost>& costs, DType dtype,
-                                 Device& device);
+// Those costs as the table of kernels::expected_cost, for gates in f32.
+kernels::RoutingCosts cost_table(const Lattice& lattice, const std::vector<CellCost>& costs, Device& device);
 
 // Per cell of one sample, a path charged to the cell that receives it. gates: by cell index, then slot; the gates of a
 // cell that was not evaluated are 0.

@@ -9,14 +9,6 @@ namespace segrt::models {
 namespace {
 using autograd::RoutedTerm;
 
-nn::Conv2d::Options convolution(int in, int out, int kernel, int stride = 1) {
-  return {.in = in,
-          .out = out,
-          .kernel = kernel,
-          .stride = stride,
-          .padding = kernel / 2,
-          .weight_init = nn::Conv2d::WeightInit::fan_in};
-}
 int64_t halved(int64_t n) { return (n + 1) / 2; }  // by a 1x1 convolution of stride 2
 }  // namespace
 
