@@ -39,9 +39,7 @@ ImageSize shortest_edge_size(int height, int width, int shortest_edge, int max_l
 }
 
 ResizeCropTransform::ResizeCropTransform(const Options& options) : options_(options) {
-  if (options.crop_height < 0 || options.crop_width < 0 || (options.crop_height == 0) != (options.crop_width == 0))
-    throw ArgumentError(fmt::format("augmentation: crop {}x{}: both sides must be > 0, or both 0 for none",
-                                    options.crop_height, options.crop_width));
+  require_crop(options.crop_height, options.crop_width);
   if (options.shortest_edge.empty()) throw ArgumentError("augmentation: shortest_edge lists no size");
   for (const int edge : options.shortest_edge)
     if (edge < 1 || edge > kMaxImageSide)
@@ -68,9 +66,7 @@ ResizeCropTransform::Draws ResizeCropTransform::draw(int height, int width, Rng&
 
 Sample ResizeCropTransform::apply(const Sample& sample, const Draws& draws) const {
   const Image &image = sample.image, &label = sample.label;
-  if (!label.empty() && (label.height != image.height || label.width != image.width))
-    throw ArgumentError(fmt::format("augmentation: image is {}x{} but its label map {}x{}", image.height, image.width,
-                                    label.height, label.width));
+  if (!label.empty()) require_same_size(image, label);
   const ImageSize size = shortest_edge_size(image.height, image.width, draws.shortest_edge, options_.max_long_edge);
   std::vector<int> rows = output_axis(size.height, options_.crop_height, draws.y, false);
   std::vector<int> columns = output_axis(size.width, options_.crop_width, draws.x, draws.flip);

@@ -34,10 +34,20 @@ Image scale_for_testing(const Image& image, double scale) {
   return resize(image, scaled_length(image.height, scale), scaled_length(image.width, scale), Filter::bicubic);
 }
 
+void require_crop(int height, int width) {
+  if (height < 0 || width < 0 || (height == 0) != (width == 0))
+    throw ArgumentError(
+        fmt::format("augmentation: crop {}x{}: both sides must be > 0, or both 0 for none", height, width));
+}
+
+void require_same_size(const Image& image, const Image& label) {
+  if (label.height != image.height || label.width != image.width)
+    throw ArgumentError(fmt::format("augmentation: image is {}x{} but its label map {}x{}", image.height, image.width,
+                                    label.height, label.width));
+}
+
 TrainTransform::TrainTransform(const Options& options) : options_(options) {
-  if (options.crop_height < 0 || options.crop_width < 0 || (options.crop_height == 0) != (options.crop_width == 0))
-    throw ArgumentError(fmt::format("augmentation: crop {}x{}: both sides must be > 0, or both 0 for none",
-                                    options.crop_height, options.crop_width));
+  require_crop(options.crop_height, options.crop_width);
   if (options.random_rotate < 0 || options.random_rotate > 180)
     throw ArgumentError(
         fmt::format("augmentation: random_rotate must be in 0..180 degrees, got {}", options.random_rotate));
@@ -84,9 +94,7 @@ Sample TrainTransform::apply(const Sample& sample, const Draws& draws) const {
   }
   const Image& label = sample.label;
   if (label.empty()) return out;
-  if (label.height != image.height || label.width != image.width)
-    throw ArgumentError(fmt::format("augmentation: image is {}x{} but its label map {}x{}", image.height, image.width,
-                                    label.height, label.width));
+  require_same_size(image, label);
   auto [rows, columns] = axes({.reflect = false, .value = options_.label_fill});
   if (draws.ratio != 1.0) {
     compose_indices(rows, nearest_indices(label.height, height));

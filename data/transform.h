@@ -19,6 +19,10 @@ class Transform {
   virtual Sample apply(Sample sample, Rng& rng) const = 0;
 };
 
+// Checks that recipes share; they throw ArgumentError. A crop has two sides > 0, or both are 0: none.
+void require_crop(int height, int width);
+void require_same_size(const Image& image, const Image& label);
+
 // Whole images as they are.
 class EvalTransform final : public Transform {
  public:
