@@ -1,5 +1,6 @@
 #include "autograd/conv.h"
 
+#include "autograd/op_attributes.h"
 #include "core/error.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
@@ -18,6 +19,8 @@ Tensor bias_gradient(const Tensor& dy, DType dtype) {
 Var conv2d(const Var& x, const Var& w, const Var& bias, const kernels::ConvGeometry& g) {
   Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), w.shape(), g), x.dtype(), x.device());
   kernels::conv2d_forward(x.value(), w.value(), {.bias = bias.defined() ? &bias.value() : nullptr}, g, y);
+  if (const auto& see = y.device().op_observer)
+    see({"conv2d", {x.value(), w.value(), bias.value()}, y, attributes_of(g)});
   const bool dx_wanted = x.needs_grad(), dw_wanted = w.needs_grad(), db_wanted = bias.needs_grad();
   const DType bias_dtype = bias.defined() ? bias.dtype() : DType::f32;
   // dw needs x, dx needs w and x's shape.
@@ -52,6 +55,8 @@ Var conv_transpose2d(const Var& x, const Var& w, const Var& bias, const Transpos
     }
     kernels::binary_forward(kernels::Binary::add, y, b, y);
   }
+  if (const auto& see = y.device().op_observer)
+    see({"conv_transpose2d", {x.value(), w.value(), bias.value()}, y, attributes_of(g)});
   const bool dx_wanted = x.needs_grad(), dw_wanted = w.needs_grad(), db_wanted = bias.needs_grad();
   const DType bias_dtype = bias.defined() ? bias.dtype() : DType::f32;
   return record(
@@ -81,9 +86,11 @@ Var linear(const Var& x, const Var& w, const Var& bias) {
   const Tensor flat = x.value().reshape({rows, in});
   Tensor y = Tensor::empty({rows, out}, x.dtype(), x.device());
   kernels::matmul(flat, w.value(), {.transpose_b = true, .bias = bias.defined() ? &bias.value() : nullptr}, y);
+  y = y.reshape(Shape(std::span<const int64_t>(dims)));
+  if (const auto& see = y.device().op_observer) see({"linear", {x.value(), w.value(), bias.value()}, y});
   const bool dx_wanted = x.needs_grad(), dw_wanted = w.needs_grad(), db_wanted = bias.needs_grad();
   const DType bias_dtype = bias.defined() ? bias.dtype() : DType::f32;
-  return record("linear", {x, w, bias}, y.reshape(Shape(std::span<const int64_t>(dims))),
+  return record("linear", {x, w, bias}, y,
                 [flat, shape = x.shape(), wv = w.value(), dx_wanted, dw_wanted, db_wanted,
                  bias_dtype](const Tensor& dy) -> Grads {
                   const Tensor dy2 = dy.reshape({flat.dim(0), wv.dim(0)});

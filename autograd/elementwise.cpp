@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/op_event.h"
 #include "kernels/reduce.h"
 
 namespace segrt::autograd {
@@ -21,6 +22,7 @@ Tensor summed_like(const Tensor& dy, const Shape& shape) {
 Tensor binary_value(Binary op, const Tensor& a, const Tensor& b) {
   Tensor y = Tensor::like(a);
   kernels::binary_forward(op, a, b, y);
+  if (const auto& see = y.device().op_observer) see({"binary", {a, b}, y, {{"kind", {static_cast<double>(op)}}}});
   return y;
 }
 }  // namespace
@@ -28,6 +30,8 @@ Tensor binary_value(Binary op, const Tensor& a, const Tensor& b) {
 Var unary(Unary op, const Var& x, kernels::UnaryParams params) {
   Tensor y = Tensor::like(x.value());
   kernels::unary_forward(op, x.value(), y, params);
+  if (const auto& see = y.device().op_observer)
+    see({"unary", {x.value()}, y, {{"kind", {static_cast<double>(op)}}, {"parameters", {params.alpha, params.beta}}}});
   // relu, sigmoid, tanh and exp have derivatives in terms of y, which the next operator keeps anyway; the others need
   // x.
   const bool from_y = op == Unary::relu || op == Unary::sigmoid || op == Unary::tanh || op == Unary::exp;
@@ -89,6 +93,8 @@ Var div(const Var& a, const Var& b) {
 Var scale(const Var& x, double alpha, double beta) {
   Tensor y = Tensor::like(x.value());
   kernels::scale(x.value(), alpha, beta, y);
+  if (const auto& see = y.device().op_observer)
+    see({"scale", {x.value()}, y, {{"factor", {alpha}}, {"offset", {beta}}}});
   return record("scale", {x}, y, [alpha](const Tensor& dy) -> Grads {
     Tensor dx = reuse_or_like(dy);
     kernels::scale(dy, alpha, 0, dx);
@@ -108,8 +114,9 @@ Var cast(const Var& x, DType dtype) {
 }
 
 Var reshape(const Var& x, const Shape& shape) {
-  return record("reshape", {x}, x.value().reshape(shape),
-                [from = x.shape()](const Tensor& dy) -> Grads { return {dy.reshape(from)}; });
+  const Tensor y = x.value().reshape(shape);
+  if (const auto& see = y.device().op_observer) see({"reshape", {x.value()}, y});
+  return record("reshape", {x}, y, [from = x.shape()](const Tensor& dy) -> Grads { return {dy.reshape(from)}; });
 }
 
 Var concat_channels(const std::vector<Var>& parts) {
@@ -127,6 +134,11 @@ Var concat_channels(const std::vector<Var>& parts) {
   for (const Var& part : parts) {
     kernels::copy_into_channels(part.value(), y, offset);
     offset += part.dim(-1);
+  }
+  if (const auto& see = y.device().op_observer) {
+    OpEvent event{"concat_channels", {}, y};
+    for (const Var& part : parts) event.inputs.push_back(part.value());
+    see(event);
   }
   return record("concat_channels", parts, y, [shapes](const Tensor& dy) -> Grads {
     Grads grads;

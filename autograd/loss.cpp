@@ -1,6 +1,7 @@
 #include "autograd/loss.h"
 
 #include "core/error.h"
+#include "core/op_event.h"
 #include "kernels/elementwise.h"
 #include "kernels/reduce.h"
 
@@ -43,6 +44,7 @@ Var label_loss(const char* op, Forward forward, Backward backward_pass, const Va
 Var softmax(const Var& x) {
   Tensor y = Tensor::like(x.value());
   kernels::softmax_forward(x.value(), y);
+  if (const auto& see = y.device().op_observer) see({"softmax", {x.value()}, y});
   // dx needs y alone, so x is not kept alive.
   return record("softmax", {x}, y, [y](const Tensor& dy) -> Grads {
     Tensor dx = reuse_or_like(dy);
@@ -54,6 +56,7 @@ Var softmax(const Var& x) {
 Var log_softmax(const Var& x) {
   Tensor y = Tensor::like(x.value());
   kernels::log_softmax_forward(x.value(), y);
+  if (const auto& see = y.device().op_observer) see({"log_softmax", {x.value()}, y});
   return record("log_softmax", {x}, y, [y](const Tensor& dy) -> Grads {
     Tensor dx = reuse_or_like(dy);
     kernels::log_softmax_backward(y, dy, dx);

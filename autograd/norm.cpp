@@ -1,6 +1,7 @@
 #include "autograd/norm.h"
 
 #include "core/error.h"
+#include "core/op_event.h"
 #include "kernels/norm.h"
 
 namespace segrt::autograd {
@@ -23,6 +24,11 @@ Var batch_norm(const Var& x, const Var& weight, const Var& bias, const BatchNorm
   Tensor y = Tensor::like(x.value());
   const kernels::BatchNormParams params{mean, var, weight.value(), bias.value(), state.eps};
   kernels::batch_norm_apply(x.value(), params, residual.defined() ? &residual.value() : nullptr, relu, y);
+  if (const auto& see = y.device().op_observer)
+    see({"batch_norm",
+         {x.value(), weight.value(), bias.value(), mean, var, residual.value()},
+         y,
+         {{"eps", {state.eps}}, {"relu", {relu ? 1.0 : 0.0}}}});
 
   // The ReLU mask is recomputed from y, which the next layer keeps anyway; without ReLU y is not kept.
   return record("batch_norm", {x, weight, bias, residual}, y,

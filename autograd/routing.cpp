@@ -1,6 +1,7 @@
 #include "autograd/routing.h"
 
 #include "core/error.h"
+#include "core/op_event.h"
 #include "kernels/gate.h"
 
 namespace segrt::autograd {
@@ -11,6 +12,7 @@ Var gate(const Var& y, const Var& weight, const Var& bias, Tensor* z_out) {
   Tensor z = Tensor::empty({batch, slots}, weight.dtype(), y.device()), g = Tensor::like(z);
   kernels::gate_forward(y.value(), weight.value(), bias.value(), pooled, z, g);
   if (z_out != nullptr) *z_out = z;
+  if (const auto& see = g.device().op_observer) see({"gate", {y.value(), weight.value(), bias.value()}, g});
   // The map y is not kept: its mean is all that the 1x1 convolution saw of it.
   return record("gate", {y, weight, bias}, g,
                 [pooled, g, weight_v = weight.value(), shape = y.shape(), dtype = y.dtype(), dy_wanted = y.needs_grad(),
@@ -25,9 +27,23 @@ Var gate(const Var& y, const Var& weight, const Var& bias, Tensor* z_out) {
                 });
 }
 
+void route_senders(const std::vector<kernels::Sender>& senders, Tensor& flags) {
+  kernels::route_senders(senders, flags);
+  if (const auto& see = flags.device().op_observer) {
+    OpEvent event{"route_senders", {}, flags};
+    for (const kernels::Sender& s : senders) {
+      event.inputs.push_back(s.flags);
+      event.attributes["flag"].push_back(static_cast<double>(s.flag));
+    }
+    see(event);
+  }
+}
+
 Var route_gates(const Var& gates, Tensor* flags) {
   Tensor factors = Tensor::empty({gates.dim(0), 1 + gates.dim(1)}, gates.dtype(), gates.device());
   kernels::route_gates(gates.value(), flags, factors);
+  if (const auto& see = factors.device().op_observer)
+    see({"route_gates", {gates.value(), flags != nullptr ? *flags : Tensor()}, factors});
   return record("route_gates", {gates}, factors, [shape = gates.shape()](const Tensor& dy) -> Grads {
     Tensor dgates = Tensor::empty(shape, dy.dtype(), dy.device());
     kernels::route_gates_backward(dy, dgates);
@@ -78,6 +94,17 @@ Grads gated_sum_gradients(const Tensor& dy, const std::vector<SavedTerm>& saved)
   kernels::gated_sum_backward(dy, terms, wanted);
   return grads;
 }
+
+// Inputs: x and gate of every term in turn.
+OpEvent gated_sum_event(const std::vector<RoutedTerm>& terms, const Tensor& y) {
+  OpEvent event{"gated_sum", {}, y};
+  for (const RoutedTerm& t : terms) {
+    event.inputs.insert(event.inputs.end(), {t.x.value(), t.gate.value()});
+    event.attributes["slot"].push_back(t.slot);
+    event.attributes["upsample2"].push_back(t.upsample2 ? 1 : 0);
+  }
+  return event;
+}
 }  // namespace
 
 Var gated_sum(const std::vector<RoutedTerm>& terms) {
@@ -95,6 +122,7 @@ Var gated_sum(const std::vector<RoutedTerm>& terms) {
     gates.push_back(t.gate);
   }
   kernels::gated_sum_forward(values, y);
+  if (const auto& see = y.device().op_observer) see(gated_sum_event(terms, y));
   inputs.insert(inputs.end(), gates.begin(), gates.end());
   return record("gated_sum", inputs, y,
                 [saved = std::move(saved)](const Tensor& dy) -> Grads { return gated_sum_gradients(dy, saved); });

@@ -14,6 +14,9 @@ namespace segrt::autograd {
 // (f64 with f64 y), as is g. z_out (or nullptr) receives z [N,S].
 Var gate(const Var& y, const Var& weight, const Var& bias, Tensor* z_out = nullptr);
 
+// kernels::route_senders; carries no gradient.
+void route_senders(const std::vector<kernels::Sender>& senders, Tensor& flags);
+
 // gates [N,S] -> factors [N,1+S]; the first column carries no gradient. flags: see kernels::route_gates.
 Var route_gates(const Var& gates, Tensor* flags = nullptr);
 

@@ -18,6 +18,21 @@ target_include_directories(segrt_dnnl SYSTEM INTERFACE $<BUILD_INTERFACE:${SEGRT
 target_link_libraries(segrt_dnnl INTERFACE ${SEGRT_DNNL_LIBRARY})
 find_path(SEGRT_STB_INCLUDE stb/stb_image.h REQUIRED)
 
+# ONNX files are written by the format's own library, where it is installed. Its package file names no include folder.
+find_path(SEGRT_ONNX_INCLUDE onnx/onnx_pb.h)
+find_library(SEGRT_ONNX_LIBRARY onnx)
+find_library(SEGRT_ONNX_PROTO_LIBRARY onnx_proto)
+find_package(Protobuf QUIET)
+if(SEGRT_ONNX_INCLUDE AND SEGRT_ONNX_LIBRARY AND SEGRT_ONNX_PROTO_LIBRARY AND Protobuf_FOUND)
+  set(SEGRT_ONNX_FOUND ON)
+  add_library(segrt_onnx_format INTERFACE)
+  target_include_directories(segrt_onnx_format SYSTEM INTERFACE ${SEGRT_ONNX_INCLUDE})
+  target_compile_definitions(segrt_onnx_format INTERFACE ONNX_ML=1 ONNX_NAMESPACE=onnx)
+  target_link_libraries(segrt_onnx_format INTERFACE ${SEGRT_ONNX_LIBRARY} ${SEGRT_ONNX_PROTO_LIBRARY} protobuf::libprotobuf)
+else()
+  set(SEGRT_ONNX_FOUND OFF)
+endif()
+
 # g++'s ThreadSanitizer does not see libgomp's synchronisation and would report every parallel loop.
 if(NOT SEGRT_SANITIZE STREQUAL "thread")
   find_package(OpenMP REQUIRED COMPONENTS CXX)

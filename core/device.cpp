@@ -16,7 +16,7 @@ Device::~Device() = default;
 
 void Device::run_if(const int32_t* flag, const std::function<void()>& body) {
   int32_t value = 1;
-  if (!is_meta() && !runs_every_body_) copy_to_host(&value, flag, sizeof(value));
+  if (!is_meta() && !runs_every_body_ && !op_observer) copy_to_host(&value, flag, sizeof(value));
   if (value != 0) body();
 }
 

@@ -27,6 +27,7 @@ struct MemoryStats {
 };
 
 class Tensor;
+struct OpEvent;  // core/op_event.h
 
 // One executed layer, reported to Device::observer (summaries, profiles, the search for a non-finite value).
 struct LayerEvent {
@@ -107,6 +108,9 @@ class Device {
 
   // Called by nn layers after each forward when set.
   std::function<void(const LayerEvent&)> observer;
+  // Called by the operators of forward passes when set, with what they read, wrote and were told. Whoever sets it sees
+  // every operator that may run: nothing is skipped because of the values at hand, as under set_runs_every_body.
+  std::function<void(const OpEvent&)> op_observer;
 
  protected:
   Device(DeviceKind kind, std::string name, std::string description);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/op_event.h"
 
 namespace segrt {
 struct Tensor::Storage {
@@ -106,6 +107,7 @@ void Tensor::copy_from(const Tensor& source) {
   Device& from = source.device();
   if (&to == &from) {
     to.copy_within(raw(), source.raw(), nbytes());
+    if (to.op_observer) to.op_observer({"copy", {source}, *this});
   } else if (from.is_cpu() || to.is_meta()) {
     to.copy_from_host(raw(), source.raw(), nbytes());
   } else if (to.is_cpu()) {

@@ -43,7 +43,7 @@ std::string CapturedInference::obstacle(const Tensor& image) const {
   if (!kernels::DeviceGraph::supported(device)) return "on " + device.name() + " there are no graphs";
   if (model_.training()) return "the model is in training mode";
   if (device.grad_enabled()) return "gradients are recorded";
-  if (model_.tap || device.observer) return "somebody looks at every layer";
+  if (model_.tap || device.observer || device.op_observer) return "somebody looks at every layer";
   return {};
 }
 

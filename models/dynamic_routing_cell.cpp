@@ -99,7 +99,8 @@ void Cell::append_terms(const CellState& s, PathKind path, std::vector<RoutedTer
   if (path == PathKind::up) return add(s.up, 1 + slot(path), true);
   if (path == PathKind::down) return add(s.down, 1 + slot(path), false);
   // The raw input counts for closed samples alone. Where looking costs nothing, it is left out when there are none.
-  const bool may_pass = options_.gated && !(s.factors.device().is_cpu() && none_closed(s.factors.value()));
+  const bool looks = options_.gated && s.factors.device().is_cpu() && !s.factors.device().op_observer;
+  const bool may_pass = options_.gated && !(looks && none_closed(s.factors.value()));
   if (may_pass) add(s.input, 0, false);
   add(s.body, 1, false);
 }
@@ -122,16 +123,14 @@ CellState Cell::forward(const Input& in) const {
     return s;
   }
   s.flags = Tensor::empty({kernels::kCellFlags}, DType::i32, device);
-  kernels::route_senders(in.senders, s.flags);
+  autograd::route_senders(in.senders, s.flags);
   Tensor g = Tensor::zeros({batch, slots()}, DType::f32, device);
   device.run_if(flag(s.flags, CellFlag::fed), [&] {
     s.input = sum_terms(in.terms, in.shape, in.dtype, device);
     g.copy_from(gates(s.input, s.logits).value());
   });
-  Tensor factors = Tensor::empty({batch, 1 + slots()}, DType::f32, device);
-  kernels::route_gates(g, &s.flags, factors);
   s.gates = g;
-  s.factors = factors;
+  s.factors = autograd::route_gates(s.gates, &s.flags);
   device.run_if(flag(s.flags, CellFlag::executed), [&] {
     s.body = body(s.input, {});
     if (options_.up) device.run_if(flag(s.flags, path_flag(slot(PathKind::up))), [&] { s.up = up_.forward(s.body); });

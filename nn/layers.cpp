@@ -4,6 +4,7 @@
 
 #include "autograd/conv.h"
 #include "autograd/elementwise.h"
+#include "autograd/op_attributes.h"
 #include "core/error.h"
 #include "kernels/elementwise.h"
 #include "kernels/norm.h"
@@ -63,6 +64,8 @@ Var Conv2d::forward(const Var& x) const {
   const Folded& f = folded(nullptr, x.dtype());
   Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), weight_.shape(), geometry_), x.dtype(), x.device());
   kernels::conv2d_forward(x.value(), f.weight, {.bias = f.bias.defined() ? &f.bias : nullptr}, geometry_, y);
+  if (const auto& see = y.device().op_observer)
+    see({"conv2d", {x.value(), f.weight, f.bias}, y, autograd::attributes_of(geometry_)});
   report(y, 0);
   return y;
 }
@@ -115,6 +118,12 @@ Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, cons
       x.value(), f.weight,
       {.bias = &f.bias, .residual = residual.defined() ? &residual.value() : nullptr, .relu = act == Act::relu},
       conv.geometry_, y);
+  if (const auto& see = y.device().op_observer) {
+    OpEvent event{
+        "conv2d", {x.value(), f.weight, f.bias, residual.value()}, y, autograd::attributes_of(conv.geometry_)};
+    event.attributes["relu"] = {act == Act::relu ? 1.0 : 0.0};
+    see(event);
+  }
   conv.report(y, 2 * int64_t{bn.options().channels});
   return y;
 }
@@ -123,7 +132,8 @@ Var separable_conv_bn(const Conv2d& depthwise, const Conv2d& pointwise, const Ba
                       const Var& residual) {
   // An observer wants to see the map between the two.
   const bool one_pass = !bn.training() && !recording({x, depthwise.weight_, pointwise.weight_, bn.weight()}) &&
-                        !x.device().observer && kernels::separable_conv2d_fuses(x.value(), pointwise.options_.out);
+                        !x.device().observer && !x.device().op_observer &&
+                        kernels::separable_conv2d_fuses(x.value(), pointwise.options_.out);
   if (!one_pass) return conv_bn(pointwise, bn, depthwise.forward(x), act, residual);
   const Conv2d::Folded &first = depthwise.folded(nullptr, x.dtype()), &second = pointwise.folded(&bn, x.dtype());
   const Shape middle = kernels::conv2d_output_shape(x.shape(), depthwise.weight_.shape(), depthwise.geometry_);

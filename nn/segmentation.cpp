@@ -6,6 +6,7 @@
 
 #include "autograd/conv.h"
 #include "autograd/elementwise.h"
+#include "autograd/op_attributes.h"
 #include "core/error.h"
 #include "kernels/argmax.h"
 
@@ -60,9 +61,20 @@ const UpsampleTaps& taps_for(const Tensor& scores, const Upsampling& up, int hei
   return cache.emplace(key, std::move(taps)).first->second;
 }
 
+void report_upsampling(const Tensor& scores, const Upsampling& up, const Tensor& y) {
+  if (up.rule == Rule::transposed_x8 || y.dim(1) != up.height || y.dim(2) != up.width)
+    return y.device().op_observer({"upsample", {scores}, y});
+  const auto coordinates =
+      up.rule == Rule::bilinear_align_corners ? kernels::Coordinates::align_corners : kernels::Coordinates::half_pixel;
+  y.device().op_observer({"resize", {scores}, y, autograd::attributes_of({.coordinates = coordinates})});
+}
+
 Var upsampled(const Var& scores, const Upsampling& up, int height, int width) {
-  if (up.rule != Rule::custom_transposed_x8)
-    return autograd::upsample(scores, taps_for(scores.value(), up, height, width));
+  if (up.rule != Rule::custom_transposed_x8) {
+    const Var y = autograd::upsample(scores, taps_for(scores.value(), up, height, width));
+    if (y.device().op_observer) report_upsampling(scores.value(), up, y.value());
+    return y;
+  }
   if (height != up.height || width != up.width)
     throw ArgumentError("segmentation: a custom upsampling kernel needs labels of the network's output size, " +
                         std::to_string(up.height) + "x" + std::to_string(up.width));
