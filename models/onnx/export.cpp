@@ -63,7 +63,10 @@ void export_onnx(Model& model, const OnnxOptions& options, const std::string& pa
   const Tensor image = Tensor::zeros({options.batch, options.height, options.width, 3}, DType::f32, device);
 
   Graph graph(model.name(), kOpset);
-  result_of(model, image, options.output);  // makes the folded weights, which are constants of the graph
+  {  // a first pass makes the folded weights of every part, which are constants of the graph
+    const Observed observed(device, [](const OpEvent&) {});
+    result_of(model, image, options.output);
+  }
   const Tensor seen = image.clone();
   Translator translator(graph, device.next_storage_id());
   translator.bind(seen, "image");

@@ -4,6 +4,8 @@
 #include <onnx/checker.h>
 #include <onnx/onnx_pb.h>
 
+#include <set>
+
 #include "core/atomic_file.h"
 #include "core/error.h"
 
@@ -29,6 +31,27 @@ void set_values(onnx::TensorProto& tensor, const std::string& name, const std::v
   tensor.set_data_type(type);
   for (const int64_t size : shape) tensor.add_dims(size);
   tensor.set_raw_data(values.data(), values.size() * sizeof(T));  // little-endian, as every machine that runs this
+}
+
+// Without the nodes and constants that no output depends on (a branch whose result the network drops).
+onnx::GraphProto pruned(const onnx::GraphProto& graph) {
+  std::set<std::string> needed;
+  for (const auto& output : graph.output()) needed.insert(output.name());
+  std::vector<const onnx::NodeProto*> kept;
+  for (int i = graph.node_size() - 1; i >= 0; --i) {  // nodes stand behind what they read
+    const onnx::NodeProto& node = graph.node(i);
+    if (!needed.contains(node.output(0))) continue;
+    needed.insert(node.input().begin(), node.input().end());
+    kept.push_back(&node);
+  }
+  onnx::GraphProto result;
+  result.set_name(graph.name());
+  *result.mutable_input() = graph.input();
+  *result.mutable_output() = graph.output();
+  for (auto node = kept.rbegin(); node != kept.rend(); ++node) *result.add_node() = **node;
+  for (const auto& constant : graph.initializer())
+    if (needed.contains(constant.name())) *result.add_initializer() = constant;
+  return result;
 }
 
 onnx::AttributeProto& attribute(onnx::NodeProto& node, const std::string& name,
@@ -103,7 +126,8 @@ void Graph::metadata(const std::string& key, const std::string& value) {
   entry.set_value(value);
 }
 
-void Graph::save(const std::string& path) const {
+void Graph::save(const std::string& path) {
+  proto_->graph = pruned(proto_->graph);
   if (proto_->model.ByteSizeLong() > (size_t{1} << 31) - 1)
     throw Error(path + ": the model takes more than the 2 GiB that an ONNX file may");
   try {

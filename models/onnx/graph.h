@@ -40,8 +40,9 @@ class Graph {
   std::string constant(const std::vector<int64_t>& values);  // int64 of one dimension
   void metadata(const std::string& key, const std::string& value);
 
-  // Checks the model (onnx::checker) and writes it, atomically. Throws Error with the checker's message, FileError.
-  void save(const std::string& path) const;
+  // Removes what no output depends on, checks the model (onnx::checker) and writes it, atomically. Throws Error with
+  // the checker's message, FileError.
+  void save(const std::string& path);
 
  private:
   struct Proto;

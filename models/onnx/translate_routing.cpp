@@ -29,7 +29,8 @@ void Translator::route_senders(const OpEvent& e) {
       throw ArgumentError("ONNX export: a cell is fed by something other than a cell");
     sent.push_back(which == CellFlag::fed ? f.fed : f.executed);
   }
-  flags_[e.output.storage_id()] = {sent.size() == 1 ? sent[0] : graph_.node("Max", sent), scalar(0)};
+  flags_[e.output.storage_id()] = {sent.size() == 1 ? sent[0] : graph_.node("Max", sent),
+                                   ""};  // executed: route_gates says
 }
 
 // relu(tanh(weight mean(y) + bias)), [N,S,1,1].

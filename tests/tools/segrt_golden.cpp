@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "tests/tools/segrt_golden/families.h"
+#include "tests/tools/segrt_golden/onnx_case.h"
 #include "tests/tools/segrt_golden/transforms.h"
 
 namespace {
@@ -48,6 +49,16 @@ bool passes(const std::string& path, Device& device) {
   return report.failures() == 0;
 }
 
+// Networks alone; what else the files hold is left aside.
+int export_networks(const std::vector<std::string>& files, const std::string& folder) {
+  for (const std::string& path : files) {
+    golden::GoldenFile file(path);
+    golden::write_onnx_case(file, required_family(file), folder);
+    fmt::print("{} exported to {}\n", path, folder);
+  }
+  return 0;
+}
+
 int run(const std::vector<std::string>& files, const std::string& device_name, int threads) {
   set_threads(threads);
   const std::unique_ptr<Device> device = Device::create(device_name);
@@ -61,18 +72,20 @@ int run(const std::vector<std::string>& files, const std::string& device_name, i
 int main(int argc, char** argv) {
   CLI::App app("Compares segrt with golden files.", "segrt_golden");
   std::vector<std::string> files;
-  std::string device = "cpu";
+  std::string device = "cpu", onnx_folder;
   int threads = 0;
   app.add_option("files", files, "golden files (.safetensors)")->required();
   app.add_option("--device", device, "cpu, cuda or cuda:<index>")->capture_default_str();
   app.add_option("--threads", threads, "CPU threads; 0: all cores")->capture_default_str()->check(CLI::Range(0, 1024));
+  app.add_option("--export-onnx", onnx_folder,
+                 "compare nothing: write each file's network as ONNX, with an input and the logits, into this folder");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }
   try {
-    return run(files, device, threads);
+    return onnx_folder.empty() ? run(files, device, threads) : export_networks(files, onnx_folder);
   } catch (const std::exception& e) {
     fmt::print(stderr, "segrt_golden: error: {}\n", e.what());
     return 1;

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "tests/tools/segrt_golden/families.h"
+#include "tests/tools/segrt_golden/model_state.h"
 #include "tests/tools/segrt_golden/network.h"
 #include "tests/tools/segrt_golden/test_procedure.h"
 
@@ -113,8 +114,12 @@ void run(GoldenFile& file, Device& device, Report& report) {
   else
     run_network(file, kRules, device, report);
 }
+
+std::unique_ptr<models::Model> build_network(GoldenFile& file, Device& device) {
+  return build_model(file, kRules, device);
+}
 }  // namespace
 
-const Family kDrn{"drn", owns, run};
+const Family kDrn{"drn", owns, run, build_network, network_input};
 
 }  // namespace segrt::golden

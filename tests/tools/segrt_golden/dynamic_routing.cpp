@@ -207,11 +207,20 @@ Evaluated evaluate(GoldenFile& file, models::Model& model, const Tensor& x, cons
   return e;
 }
 
+Tensor input_of(Fields& input, Device& device) {
+  return golden_input(input.get<std::string>("name"), input.get<std::vector<int64_t>>("shape"), device);
+}
+
+Tensor first_input(GoldenFile& file, Device& device) {
+  Fields inputs = file.fields("eval_inputs");
+  Fields input(inputs.raw(inputs.keys().front()), file.path() + ": eval_inputs");
+  return input_of(input, device);
+}
+
 void check_evaluation(GoldenFile& file, const BuildNetwork& build, const std::string& suffix, Device& device,
                       Report& report) {
   Fields input(file.fields("eval_inputs").raw(suffix), file.path() + ": eval_inputs: " + suffix);
-  const auto shape = input.get<std::vector<int64_t>>("shape");
-  const Tensor x = golden_input(input.get<std::string>("name"), shape, device);
+  const Tensor x = input_of(input, device);
   const std::unique_ptr<models::Model> model = build();
   const Evaluated e = evaluate(file, *model, x, suffix);
   const Sensitivity::Compute compute = [&](models::Model& m) { return evaluate(file, m, x, suffix).values; };
@@ -266,6 +275,6 @@ void compare_with_gaps(const std::string& name, const std::vector<double>& got, 
   nan_max_abs(name, got, expected, tolerance, report);
 }
 
-const Family kDynamicRouting{"dynamic", owns, run};
+const Family kDynamicRouting{"dynamic", owns, run, build_network, first_input};
 
 }  // namespace segrt::golden

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,9 @@ struct Family {
   bool (*owns)(GoldenFile& file);
   // Compares all that the file holds.
   void (*run)(GoldenFile& file, Device& device, Report& report);
+  // The file's network in its recorded state, and the (first) input of its inference part, [N,H,W,3].
+  std::unique_ptr<models::Model> (*network)(GoldenFile& file, Device& device);
+  Tensor (*input)(GoldenFile& file, Device& device);
 };
 
 const Family* family_of(GoldenFile& file);  // null where no family of this program owns it

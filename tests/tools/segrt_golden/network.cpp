@@ -66,15 +66,19 @@ void check_features(GoldenFile& file, const Forward& result, Report& report) {
 }
 }  // namespace
 
+Tensor network_input(GoldenFile& file, Device& device) {
+  Fields input = file.fields("input");
+  const Tensor x = golden_input(input.get<std::string>("image"), input.get<std::vector<int64_t>>("shape"), device);
+  input.check_used();
+  return x;
+}
+
 void run_network(GoldenFile& file, const NetworkRules& rules, Device& device, Report& report) {
   for (const char* words : {"torch", "upstream", "note", "mode", "float64_check"}) file.skip(words);
   {
     const std::unique_ptr<models::Model> model = build_model(file, rules, device);
     check_structure(file, *model, report);
-    Fields input = file.fields("input");
-    const Tensor x = golden_input(input.get<std::string>("image"), input.get<std::vector<int64_t>>("shape"), device);
-    input.check_used();
-    const Forward result = forward(*model, x);
+    const Forward result = forward(*model, network_input(file, device));
     check_features(file, result, report);
     check_scores(file, result, report);
     check_logits(file, *model, result, report);
