@@ -90,6 +90,20 @@ TEST_CASE_FIXTURE(Fixture, "a run that is stopped and resumed ends bit for bit w
   CHECK(equal_tensors(folder.path() / "whole/checkpoints/step_00000018.safetensors",
                       part / "checkpoints/step_00000018.safetensors"));
 
+  SUBCASE("export to ONNX") {  // tests/onnx compares what such files compute
+    const test::Outcome exported =
+        (*this)("segmodel export-onnx whole net.onnx --input 1x40x64 --free-batch --maps labels");
+    CAPTURE(exported.output);
+    if (exported.says("this build has no ONNX")) return;
+    CHECK(exported.code == 0);
+    CHECK(fs::file_size(folder.path() / "net.onnx") > 60'000'000);  // 15.9 M parameters
+    const test::Outcome lost = (*this)("segmodel export-onnx whole nowhere/net.onnx --input 1x40x64");
+    CHECK(lost.code == 1);
+    CHECK(lost.says("nowhere/net.onnx"));
+    const test::Outcome unsized = (*this)("segmodel export-onnx whole net.onnx --input 40x64");
+    CHECK(unsized.code == 1);
+    CHECK(unsized.says("--input"));
+  }
   SUBCASE("evaluate") {
     const test::Outcome plain =
         (*this)("segeval whole --device cpu --json plain.json --save-predictions predictions --save-overlays overlays");

@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <optional>
 
 #include "core/error.h"
 #include "core/parallel.h"
@@ -33,12 +34,13 @@ void compare(golden::GoldenFile& file, Device& device, golden::Report& report) {
   for (const std::string& name : file.unused_tensors()) report.fail(name, "a tensor that this program does not check");
 }
 
-bool passes(const std::string& path, Device& device) {
+bool passes(const std::string& path, const std::optional<test::LegacyStyle>& published_as, Device& device) {
   const auto start = std::chrono::steady_clock::now();
   golden::Report report;
   fmt::print("{}\n", path);
   try {
     golden::GoldenFile file(path);
+    file.published_as = published_as;
     compare(file, device, report);
   } catch (const std::exception& e) {  // of this file; the others are still compared
     report.fail("error", e.what());
@@ -59,11 +61,12 @@ int export_networks(const std::vector<std::string>& files, const std::string& fo
   return 0;
 }
 
-int run(const std::vector<std::string>& files, const std::string& device_name, int threads) {
+int run(const std::vector<std::string>& files, const std::optional<test::LegacyStyle>& published_as,
+        const std::string& device_name, int threads) {
   set_threads(threads);
   const std::unique_ptr<Device> device = Device::create(device_name);
   size_t failed = 0;
-  for (const std::string& path : files) failed += passes(path, *device) ? 0 : 1;
+  for (const std::string& path : files) failed += passes(path, published_as, *device) ? 0 : 1;
   fmt::print("{} of {} files passed\n", files.size() - failed, files.size());
   return failed == 0 ? 0 : 1;
 }
@@ -72,11 +75,16 @@ int run(const std::vector<std::string>& files, const std::string& device_name, i
 int main(int argc, char** argv) {
   CLI::App app("Compares segrt with golden files.", "segrt_golden");
   std::vector<std::string> files;
-  std::string device = "cpu", onnx_folder;
+  std::string device = "cpu", onnx_folder, published_as;
   int threads = 0;
   app.add_option("files", files, "golden files (.safetensors)")->required();
   app.add_option("--device", device, "cpu, cuda or cuda:<index>")->capture_default_str();
   app.add_option("--threads", threads, "CPU threads; 0: all cores")->capture_default_str()->check(CLI::Range(0, 1024));
+  app.add_option(
+         "--published-as", published_as,
+         "give networks their weights by way of a file as in 2017: of tensors (python3), or of Parameter objects "
+         "under byte strings on a GPU (python2)")
+      ->check(CLI::IsMember({"python3", "python2"}));
   app.add_option("--export-onnx", onnx_folder,
                  "compare nothing: write each file's network as ONNX, with an input and the logits, into this folder");
   try {
@@ -85,7 +93,10 @@ int main(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : 2;
   }
   try {
-    return onnx_folder.empty() ? run(files, device, threads) : export_networks(files, onnx_folder);
+    std::optional<test::LegacyStyle> style;
+    if (published_as == "python3") style = test::LegacyStyle{};
+    if (published_as == "python2") style = test::LegacyStyle{.python2 = true, .parameters = true, .location = "cuda:0"};
+    return onnx_folder.empty() ? run(files, style, device, threads) : export_networks(files, onnx_folder);
   } catch (const std::exception& e) {
     fmt::print(stderr, "segrt_golden: error: {}\n", e.what());
     return 1;

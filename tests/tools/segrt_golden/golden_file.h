@@ -2,11 +2,13 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "core/safetensors.h"
+#include "tests/support/legacy_checkpoint.h"
 
 namespace segrt::golden {
 
@@ -49,6 +51,8 @@ class GoldenFile {
  public:
   explicit GoldenFile(const std::string& path) : file_(path), host_(Device::create("cpu")) {}
   const std::string& path() const { return file_.path(); }
+  // Where set, networks get their weights by way of a file as the authors published theirs, in this style.
+  std::optional<test::LegacyStyle> published_as = {};
   Device& host() const { return *host_; }
 
   // Metadata; strings, of which all that is not plain text is JSON.

@@ -4,8 +4,10 @@
 
 #include "core/error.h"
 #include "nn/state.h"
+#include "tests/core/temporary_folder.h"
 #include "tests/support/golden.h"
 #include "tests/support/tensors.h"
+#include "train/checkpoint.h"
 
 namespace segrt::golden {
 namespace {
@@ -61,6 +63,21 @@ std::vector<std::string> described_state(models::Model& model) {
   }
   return lines;
 }
+
+// The same weights in another network that has read them from a file of 2017: without num_batches_tracked, which is
+// younger. Its own initial weights are those of another seed.
+std::unique_ptr<models::Model> through_published_file(GoldenFile& file, models::Model& model, const Config& config,
+                                                      Device& device) {
+  std::vector<NamedTensor> tensors = nn::state_dict(model, file.host());
+  std::erase_if(tensors, [](const NamedTensor& t) { return t.name.ends_with("num_batches_tracked"); });
+  const TemporaryFolder folder;
+  const std::string path = folder / "published.pth";
+  test::write_legacy_checkpoint(path, tensors, *file.published_as);
+  nn::Init init(device, 1);
+  std::unique_ptr<models::Model> reader = models::build(config.table("model"), init);
+  train::load_weights(path, *reader);
+  return reader;
+}
 }  // namespace
 
 std::unique_ptr<models::Model> build_model(GoldenFile& file, const NetworkRules& rules, Device& device,
@@ -70,7 +87,7 @@ std::unique_ptr<models::Model> build_model(GoldenFile& file, const NetworkRules&
   std::unique_ptr<models::Model> model = models::build(config.table("model"), init);
   config.check_unused();
   fill_model(file, *model, rules.fill_factors(file, *model));
-  return model;
+  return file.published_as ? through_published_file(file, *model, config, device) : std::move(model);
 }
 
 std::vector<std::string> trained_names(models::Model& model) {
