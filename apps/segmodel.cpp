@@ -1,7 +1,8 @@
-// segmodel summary CONFIG: what a network is made of.
+// segmodel summary CONFIG: what a network is made of. segmodel convert IN OUT: segmodel_convert.h.
 #include <fmt/format.h>
 
 #include "apps/command_line.h"
+#include "apps/segmodel_convert.h"
 #include "models/summary.h"
 
 namespace {
@@ -32,7 +33,7 @@ int summary(const std::string& config_path, const std::string& input, bool layer
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Looks at models.", "segmodel");
+  CLI::App app("Looks at models and converts their weights.", "segmodel");
   app.require_subcommand(1);
   apps::CommonOptions common;
   std::string config, input = "1x1024x2048";
@@ -43,5 +44,10 @@ int main(int argc, char** argv) {
   command.add_option("--input", input, "NxHxW of the image")->capture_default_str();
   command.add_flag("--totals", totals, "the totals alone");
   apps::add_set_option(command, common);
-  return apps::run_program(app, argc, argv, [&] { return summary(config, input, !totals, common); });
+  apps::ConvertArguments convert;
+  const CLI::App& convert_command = apps::add_convert_command(app, convert);
+  return apps::run_program(app, argc, argv, [&] {
+    if (convert_command.parsed()) return apps::convert(convert);
+    return summary(config, input, !totals, common);
+  });
 }
