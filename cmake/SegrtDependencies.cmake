@@ -19,7 +19,7 @@ target_link_libraries(segrt_dnnl INTERFACE ${SEGRT_DNNL_LIBRARY})
 find_path(SEGRT_STB_INCLUDE stb/stb_image.h REQUIRED)
 
 # g++'s ThreadSanitizer does not see libgomp's synchronisation and would report every parallel loop.
-if(NOT SEGRT_SANITIZE STREQUAL "thread")
+if(NOT SEGRT_SANITIZE STREQUAL "thread" AND NOT SEGRT_FUZZ)
   find_package(OpenMP REQUIRED COMPONENTS CXX)
 endif()
 
