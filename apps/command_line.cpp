@@ -68,13 +68,20 @@ std::vector<int64_t> parse_sizes(const std::string& option, const std::string& t
   return sizes;
 }
 
+void add_strict_option(CLI::App& app, bool& no_strict) {
+  app.add_flag("--no-strict,!--strict", no_strict,
+               "load the weights that fit and list the others; without it (--strict), weights that are missing, "
+               "unexpected or of another shape are an error");
+}
+
 LoadedModel load_model(const std::string& checkpoint, const std::string& config_path,
-                       const std::vector<std::string>& overrides, Device& device) {
+                       const std::vector<std::string>& overrides, Device& device, bool strict) {
   Config config =
       config_path.empty() ? train::checkpoint_config(checkpoint, overrides) : Config::load(config_path, overrides);
   nn::Init init(device, 0);
   auto model = models::build(config.table("model"), init);
-  train::load_weights(checkpoint, *model);
+  const std::string differences = train::load_weights(checkpoint, *model, strict);
+  if (!differences.empty()) fmt::print(stderr, "warning: {}\n", differences);
   model->set_training(false);
   return {std::move(config), std::move(model)};
 }

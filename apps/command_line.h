@@ -36,13 +36,16 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>
 // "1x3x512x1024" in any case of x -> numbers. Throws ArgumentError naming the option.
 std::vector<int64_t> parse_sizes(const std::string& option, const std::string& text, size_t count);
 
-// A network and what is needed to use it, from a checkpoint of a training run; from any weight file together with
-// --config.
+// --strict (the default) and --no-strict.
+void add_strict_option(CLI::App& app, bool& no_strict);
+
+// A network and what is needed to use it, from a checkpoint of a training run; from any weight file, PyTorch's
+// included, together with --config. Not strict: weights that do not fit are listed on stderr and left out.
 struct LoadedModel {
   Config config;
   std::unique_ptr<models::Model> model;
 };
 LoadedModel load_model(const std::string& checkpoint, const std::string& config_path,
-                       const std::vector<std::string>& overrides, Device& device);
+                       const std::vector<std::string>& overrides, Device& device, bool strict = true);
 
 }  // namespace segrt::apps

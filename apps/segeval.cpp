@@ -22,6 +22,7 @@ struct Arguments {
   std::string checkpoint, config, split = "val", predictions, overlays, json, routing;
   bool ms = false, flip = false;
   int64_t limit = 0;
+  bool no_strict = false;
   apps::CommonOptions common;
 };
 
@@ -100,7 +101,7 @@ int evaluate(Arguments& a) {
   }
   a.checkpoint = train::find_checkpoint(a.checkpoint).string();
   const std::unique_ptr<Device> device = apps::open_device(a.common);
-  const apps::LoadedModel loaded = apps::load_model(a.checkpoint, a.config, a.common.set, *device);
+  const apps::LoadedModel loaded = apps::load_model(a.checkpoint, a.config, a.common.set, *device, !a.no_strict);
   if (!a.routing.empty()) train::require_routing(*loaded.model, "--routing");
   const train::EvalSettings settings = train::eval_settings(loaded.config);
   const std::unique_ptr<data::Dataset> dataset = train::make_dataset(loaded.config, a.split);
@@ -146,6 +147,7 @@ int main(int argc, char** argv) {
   Arguments a;
   app.add_option("checkpoint", a.checkpoint, "run directory or checkpoint file (default: the latest run under runs/)");
   app.add_option("--config", a.config, "configuration, for weight files that carry none");
+  apps::add_strict_option(app, a.no_strict);
   app.add_option("--split", a.split, "which images: train, val or test")->capture_default_str();
   app.add_flag("--ms", a.ms, "multi-scale: combine the maps of all scales or sizes of [eval]");
   app.add_flag("--flip", a.flip, "add the mirrored image at every scale");

@@ -1,7 +1,9 @@
-// segmodel summary CONFIG: what a network is made of. segmodel export-onnx CHECKPOINT OUT.onnx: it as an ONNX file.
+// segmodel summary CONFIG: what a network is made of. segmodel convert IN OUT: weights in another format. segmodel
+// export-onnx CHECKPOINT OUT.onnx: the network for other runtimes.
 #include <fmt/format.h>
 
 #include "apps/command_line.h"
+#include "apps/segmodel/convert.h"
 #include "apps/segmodel/export_onnx.h"
 #include "models/summary.h"
 
@@ -33,7 +35,7 @@ int summary(const std::string& config_path, const std::string& input, bool layer
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Looks at models and exports them.", "segmodel");
+  CLI::App app("Looks at models, converts their weights, exports them.", "segmodel");
   app.require_subcommand(1);
   apps::CommonOptions common;
   std::string config, input = "1x1024x2048";
@@ -44,7 +46,9 @@ int main(int argc, char** argv) {
   command.add_option("--input", input, "NxHxW of the image")->capture_default_str();
   command.add_flag("--totals", totals, "the totals alone");
   apps::add_set_option(command, common);
-  const auto export_onnx = apps::add_export_onnx(app);
-  return apps::run_program(app, argc, argv,
-                           [&] { return command.parsed() ? summary(config, input, !totals, common) : export_onnx(); });
+  const auto convert = apps::add_convert(app), export_onnx = apps::add_export_onnx(app);
+  return apps::run_program(app, argc, argv, [&] {
+    if (command.parsed()) return summary(config, input, !totals, common);
+    return app.got_subcommand("convert") ? convert() : export_onnx();
+  });
 }

@@ -20,13 +20,14 @@ struct Arguments {
   std::vector<std::string> images;
   bool ms = false, flip = false, routing = false;
   double alpha = 0.5;
+  bool no_strict = false;
   apps::CommonOptions common;
 };
 
 int predict(const Arguments& a) {
   const std::unique_ptr<Device> device = apps::open_device(a.common);
   const std::string checkpoint = train::find_checkpoint(a.checkpoint).string();
-  const apps::LoadedModel loaded = apps::load_model(checkpoint, a.config, a.common.set, *device);
+  const apps::LoadedModel loaded = apps::load_model(checkpoint, a.config, a.common.set, *device, !a.no_strict);
   const train::DatasetCard card = a.config.empty() ? train::checkpoint_card(checkpoint)
                                                    : train::card_of(*train::make_dataset(loaded.config, "val"));
   train::Evaluator::Options options = train::evaluation_options(train::eval_settings(loaded.config), a.ms, a.flip);
@@ -68,6 +69,7 @@ int main(int argc, char** argv) {
   app.add_option("images", a.images, "JPEG or PNG photos")->required();
   app.add_option("-o,--output", a.output, "folder for <name>_color.png and <name>_overlay.png")->required();
   app.add_option("--config", a.config, "configuration, for weight files that carry none");
+  apps::add_strict_option(app, a.no_strict);
   app.add_flag("--ms", a.ms, "multi-scale");
   app.add_flag("--flip", a.flip, "mirrored as well");
   app.add_option("--alpha", a.alpha, "weight of the colours in the overlay")

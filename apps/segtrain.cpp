@@ -98,6 +98,9 @@ int main(int argc, char** argv) {
   app.add_option("config", config, "configuration, e.g. models/drn_d_22.toml")->required();
   app.add_option("-o,--output", output, "run directory (default: runs/<name of the configuration>, numbered if taken)");
   app.add_flag("--resume", resume, "continue the run from its latest checkpoint");
+  app.add_flag_callback(
+      "--no-strict", [&] { common.set.push_back("train.pretrained_strict=false"); },
+      "start from those of the weights of train.pretrained that fit, and list the others (default: --strict)");
   apps::add_device_options(app, common);
   apps::add_set_option(app, common);
   return apps::run_program(app, argc, argv, [&] { return train_network(config, output, resume, common); });

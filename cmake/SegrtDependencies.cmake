@@ -34,7 +34,7 @@ else()
 endif()
 
 # g++'s ThreadSanitizer does not see libgomp's synchronisation and would report every parallel loop.
-if(NOT SEGRT_SANITIZE STREQUAL "thread")
+if(NOT SEGRT_SANITIZE STREQUAL "thread" AND NOT SEGRT_FUZZ)
   find_package(OpenMP REQUIRED COMPONENTS CXX)
 endif()
 

@@ -14,6 +14,7 @@ set(SEGRT_SANITIZE "" CACHE STRING "address (ASan + UBSan), thread (TSan) or emp
 set_property(CACHE SEGRT_SANITIZE PROPERTY STRINGS "" address thread)
 option(SEGRT_NATIVE "Compile for this machine's CPU (-march=native)" ON)
 option(SEGRT_TESTS "Build the tests" ON)
+option(SEGRT_FUZZ "Build the fuzz targets of tests/fuzz alone (clang++)" OFF)
 option(SEGRT_BENCH "Build the benchmarks of single kernels" OFF)
 
 if(NOT SEGRT_CUDA MATCHES "^(ON|EMULATE|OFF)$")

@@ -1,13 +1,7 @@
 #include "core/safetensors.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <array>
-#include <optional>
 #include <utility>
-
-#include "core/error.h"
 
 namespace segrt {
 namespace {
@@ -18,13 +12,13 @@ constexpr std::array<std::pair<std::string_view, DType>, 7> kDTypes{{{"F32", DTy
                                                                      {"I64", DType::i64},
                                                                      {"I32", DType::i32},
                                                                      {"U8", DType::u8}}};
+}  // namespace
 
-std::optional<DType> dtype_named(std::string_view name) {
+std::optional<DType> dtype_of_safetensors(std::string_view name) {
   for (const auto& [text, dtype] : kDTypes)
     if (text == name) return dtype;
   return std::nullopt;
 }
-}  // namespace
 
 std::string_view safetensors_name(DType dtype) {
   for (const auto& [text, value] : kDTypes)
@@ -32,13 +26,9 @@ std::string_view safetensors_name(DType dtype) {
   return "?";
 }
 
-SafetensorsFile::SafetensorsFile(const std::string& path)
-    : path_(path), file_(path), header_(parse_safetensors(file_.bytes(), path)) {}
-
-const SafetensorsEntry& SafetensorsFile::entry(std::string_view name) const {
-  const auto it = header_.position.find(name);
-  if (it == header_.position.end()) throw FileError(fmt::format("{}: has no tensor \"{}\"", path_, name));
-  return header_.entries[it->second];
+SafetensorsFile::SafetensorsFile(const std::string& path) : WeightFile(path), file_(path) {
+  SafetensorsHeader header = parse_safetensors(file_.bytes(), path);
+  set_contents(std::move(header.entries), std::move(header.position), std::move(header.metadata));
 }
 
 std::span<const std::byte> SafetensorsFile::bytes(std::string_view name) const {
@@ -46,19 +36,9 @@ std::span<const std::byte> SafetensorsFile::bytes(std::string_view name) const {
   return file_.bytes().subspan(e.begin, e.end - e.begin);
 }
 
-Tensor SafetensorsFile::read(std::string_view name, Device& device) const {
-  const SafetensorsEntry& e = entry(name);
-  const std::optional<DType> dtype = dtype_named(e.dtype);
-  if (!dtype)
-    throw FileError(fmt::format("{}: tensor \"{}\" is {}; only F32, BF16, F16, F64, I64, I32 and U8 can be read", path_,
-                                name, e.dtype));
-  if (e.shape.size() > Shape::kMaxRank)
-    throw FileError(fmt::format("{}: tensor \"{}\" has {} dimensions; at most {} can be read", path_, name,
-                                e.shape.size(), Shape::kMaxRank));
-  Tensor t = Tensor::empty(Shape(std::span<const int64_t>(e.shape)), *dtype, device);
-  const std::span<const std::byte> data = bytes(name);
-  if (!data.empty()) device.copy_from_host(t.raw(), data.data(), data.size());
-  return t;
+std::span<const std::byte> SafetensorsFile::values(size_t index, std::vector<std::byte>& /*buffer*/) const {
+  const SafetensorsEntry& e = entries()[index];
+  return file_.bytes().subspan(e.begin, e.end - e.begin);
 }
 
 }  // namespace segrt

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,15 +16,11 @@
 
 #include "core/mapped_file.h"
 #include "core/tensor.h"
+#include "core/weight_file.h"
 
 namespace segrt {
 
-struct SafetensorsEntry {
-  std::string name;
-  std::string dtype;           // as written: "F32", "BF16", "BOOL", ...
-  std::vector<int64_t> shape;  // outermost first; [] is a scalar
-  size_t begin = 0, end = 0;   // byte range in the file
-};
+using SafetensorsEntry = WeightEntry;  // with its byte range in the file
 
 // What the header of a file says, after every check.
 struct SafetensorsHeader {
@@ -38,28 +35,24 @@ struct SafetensorsHeader {
 // ranges outside the file, that overlap, or that leave bytes unused. Takes memory in proportion to the header.
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& path);
 
-class SafetensorsFile {
+// Bits that the tensor's values take. Throws FileError, starting with `where`, for an unknown dtype and for an
+// overflow.
+uint64_t safetensors_bits(const WeightEntry& entry, const std::string& where);
+
+class SafetensorsFile final : public WeightFile {
  public:
   explicit SafetensorsFile(const std::string& path);  // throws FileError
 
-  const std::string& path() const { return path_; }
-  const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
-  const std::vector<SafetensorsEntry>& entries() const { return header_.entries; }
-  bool contains(std::string_view name) const { return header_.position.contains(name); }
-  const SafetensorsEntry& entry(std::string_view name) const;  // throws FileError if there is none
-
   // The tensor's bytes in the file: little-endian, of no particular alignment. Valid while this object lives.
   std::span<const std::byte> bytes(std::string_view name) const;
-  // A copy on the device. Throws FileError where the runtime has no such dtype (BOOL, I8, F8_E4M3, ...) or rank.
-  Tensor read(std::string_view name, Device& device) const;
+  std::span<const std::byte> values(size_t index, std::vector<std::byte>& buffer) const override;
 
  private:
-  std::string path_;
   MappedFile file_;
-  SafetensorsHeader header_;
 };
 
-std::string_view safetensors_name(DType dtype);  // "F32"
+std::string_view safetensors_name(DType dtype);                    // "F32"
+std::optional<DType> dtype_of_safetensors(std::string_view name);  // none where the runtime has no such dtype
 
 struct NamedTensor {
   std::string name;
@@ -72,5 +65,8 @@ struct NamedTensor {
 // without values (undefined, meta); FileError, which starts with the path, when the file cannot be written.
 void write_safetensors(const std::string& path, std::span<const NamedTensor> tensors,
                        const std::map<std::string, std::string>& metadata = {});
+// The same for every tensor of another file, of any dtype that the format has; one tensor at a time is in memory.
+void write_safetensors(const std::string& path, const WeightFile& weights,
+                       const std::map<std::string, std::string>& metadata);
 
 }  // namespace segrt

@@ -29,14 +29,6 @@ constexpr ElementSize kElementSizes[] = {
     {"U32", 32},    {"F32", 32},    {"C64", 64}, {"F64", 64},    {"I64", 64},    {"U64", 64},
 };
 
-// A name as a message can show it: a hostile one may be long, or contain line breaks.
-std::string shown(std::string_view name) {
-  constexpr size_t kMaxShown = 120;
-  std::string text = json(std::string(name.substr(0, kMaxShown))).dump(-1, ' ', false, json::error_handler_t::replace);
-  if (name.size() > kMaxShown) text += "...";
-  return text;
-}
-
 // Takes the header's JSON piece by piece (nlohmann-json's SAX interface) and admits only what the format has: nothing
 // is built that the format does not need, and repeated keys, which a JSON document would swallow, are seen.
 class HeaderReader {
@@ -139,14 +131,14 @@ bool HeaderReader::string(std::string& value) {
     header_.entries.back().dtype = value.substr(0, 32);
     expected_ = Expected::field;
   } else {
-    unexpected(shown(value));
+    unexpected(shown_text(value));
   }
   return true;
 }
 
 bool HeaderReader::key(std::string& name) {
   if (expected_ == Expected::metadata_value) {
-    if (!header_.metadata.emplace(name, "").second) fail(fmt::format("{} is there twice", shown(name)));
+    if (!header_.metadata.emplace(name, "").second) fail(fmt::format("{} is there twice", shown_text(name)));
     metadata_key_ = name;
   } else if (expected_ == Expected::field) {
     begin_field(name);
@@ -156,7 +148,7 @@ bool HeaderReader::key(std::string& name) {
     has_metadata_ = true;
     expected_ = Expected::metadata;
   } else {
-    where_ = fmt::format("tensor {}: ", shown(name));
+    where_ = fmt::format("tensor {}: ", shown_text(name));
     if (!header_.position.emplace(name, header_.entries.size()).second) fail("is there twice");
     header_.entries.push_back({.name = name, .dtype = {}, .shape = {}});
     fields_ = 0;
@@ -176,7 +168,7 @@ void HeaderReader::begin_field(const std::string& name) {
     field = kOffsets;
     expected_ = Expected::offsets;
   } else {
-    fail(fmt::format("unknown field {}", shown(name)));
+    fail(fmt::format("unknown field {}", shown_text(name)));
   }
   if (fields_ & field) fail(fmt::format("field {} is there twice", name));
   fields_ |= field;
@@ -240,13 +232,7 @@ std::string list_text(const std::vector<int64_t>& shape) {
 
 // Bytes of dtype and shape, compared with the range that the header gives.
 void check_size(const SafetensorsEntry& entry, const std::string& where) {
-  const auto* size = std::find_if(std::begin(kElementSizes), std::end(kElementSizes),
-                                  [&](const ElementSize& e) { return e.dtype == entry.dtype; });
-  if (size == std::end(kElementSizes)) throw FileError(fmt::format("{}unknown dtype {}", where, shown(entry.dtype)));
-  uint64_t bits = size->bits;
-  for (const int64_t extent : entry.shape)
-    if (__builtin_mul_overflow(bits, static_cast<uint64_t>(extent), &bits))
-      throw FileError(fmt::format("{}{} {} overflows", where, entry.dtype, list_text(entry.shape)));
+  const uint64_t bits = safetensors_bits(entry, where);
   if (bits % 8 != 0 || bits / 8 != entry.end - entry.begin)
     throw FileError(fmt::format("{}{} {} takes {} bytes, data_offsets give {}", where, entry.dtype,
                                 list_text(entry.shape), static_cast<double>(bits) / 8, entry.end - entry.begin));
@@ -256,7 +242,7 @@ void check_size(const SafetensorsEntry& entry, const std::string& where) {
 void check_layout(const SafetensorsHeader& header, size_t data_begin, size_t file_size, const std::string& path) {
   const std::vector<SafetensorsEntry>& entries = header.entries;
   for (const SafetensorsEntry& entry : entries) {
-    const std::string where = fmt::format("{}: tensor {}: ", path, shown(entry.name));
+    const std::string where = fmt::format("{}: tensor {}: ", path, shown_text(entry.name));
     if (entry.end > file_size)
       throw FileError(fmt::format("{}data_offsets [{}, {}] leave the file, which has {} bytes of data", where,
                                   entry.begin - data_begin, entry.end - data_begin, file_size - data_begin));
@@ -271,17 +257,29 @@ void check_layout(const SafetensorsHeader& header, size_t data_begin, size_t fil
   for (size_t i = 0; i < order.size(); ++i) {
     const SafetensorsEntry& entry = entries[order[i]];
     if (entry.begin < end)
-      throw FileError(
-          fmt::format("{}: tensor {} overlaps tensor {}", path, shown(entry.name), shown(entries[order[i - 1]].name)));
+      throw FileError(fmt::format("{}: tensor {} overlaps tensor {}", path, shown_text(entry.name),
+                                  shown_text(entries[order[i - 1]].name)));
     if (entry.begin > end)
-      throw FileError(
-          fmt::format("{}: {} bytes before tensor {} belong to no tensor", path, entry.begin - end, shown(entry.name)));
+      throw FileError(fmt::format("{}: {} bytes before tensor {} belong to no tensor", path, entry.begin - end,
+                                  shown_text(entry.name)));
     end = entry.end;
   }
   if (end != file_size)
     throw FileError(fmt::format("{}: the last {} bytes belong to no tensor", path, file_size - end));
 }
 }  // namespace
+
+uint64_t safetensors_bits(const WeightEntry& entry, const std::string& where) {
+  const auto* size = std::find_if(std::begin(kElementSizes), std::end(kElementSizes),
+                                  [&](const ElementSize& e) { return e.dtype == entry.dtype; });
+  if (size == std::end(kElementSizes))
+    throw FileError(fmt::format("{}unknown dtype {}", where, shown_text(entry.dtype)));
+  uint64_t bits = size->bits;
+  for (const int64_t extent : entry.shape)
+    if (__builtin_mul_overflow(bits, static_cast<uint64_t>(extent), &bits))
+      throw FileError(fmt::format("{}{} {} overflows", where, entry.dtype, list_text(entry.shape)));
+  return bits;
+}
 
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& path) {
   static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian, and read in place");

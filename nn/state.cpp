@@ -45,6 +45,21 @@ std::string listed(const char* what, const std::vector<std::string>& names) {
   return fmt::format("\n  {} ({}): {}{}", what, names.size(), fmt::join(shown, ", "),
                      names.size() > kShown ? ", ..." : "");
 }
+
+// Types are checked before the first value is copied, so that a failure leaves the module as it was.
+void copy_planned(const WeightFile& file, const std::vector<std::pair<const Module::StateEntry*, std::string>>& plan) {
+  const std::unique_ptr<Device> host = Device::create("cpu");
+  for (const auto& [entry, name] : plan) {
+    const std::string& dtype = file.entry(name).dtype;
+    if (dtype != safetensors_name(tensor_of(*entry).dtype()))
+      throw FileError(fmt::format("{}: {}: expected {}, got {}", file.path(), name,
+                                  safetensors_name(tensor_of(*entry).dtype()), dtype));
+  }
+  for (const auto& [entry, name] : plan) {
+    Tensor target = tensor_of(*entry);
+    target.copy_from(from_upstream_layout(file.read(name, *host)));
+  }
+}
 }  // namespace
 
 Tensor to_upstream_layout(const Tensor& t) { return t.rank() == 4 ? permuted(t, {0, 3, 1, 2}) : t; }
@@ -57,9 +72,12 @@ std::vector<NamedTensor> state_dict(Module& module, Device& host) {
   return tensors;
 }
 
-LoadReport load_state(Module& module, const SafetensorsFile& file, const LoadOptions& options) {
+std::string LoadReport::differences() const {
+  return listed("missing", missing) + listed("unexpected", unexpected) + listed("wrong shape", misshaped);
+}
+
+LoadReport load_state(Module& module, const WeightFile& file, const LoadOptions& options) {
   LoadReport report;
-  std::vector<std::string> missing, unexpected, misshaped;
   std::set<std::string> used;
   std::vector<std::pair<const Module::StateEntry*, std::string>> plan;
   const std::vector<Module::StateEntry> state = module.state();
@@ -72,7 +90,7 @@ LoadReport load_state(Module& module, const SafetensorsFile& file, const LoadOpt
     const std::string full = options.prefix + name;
     used.insert(full);
     if (!file.contains(full)) {
-      if (entry.buffer == nullptr || !entry.buffer->optional) missing.push_back(full);
+      if (entry.buffer == nullptr || !entry.buffer->optional) report.missing.push_back(full);
       continue;
     }
     const Shape expected = upstream_shape(tensor_of(entry).shape());
@@ -81,29 +99,22 @@ LoadReport load_state(Module& module, const SafetensorsFile& file, const LoadOpt
       if (options.may_mismatch && options.may_mismatch(entry.path))
         report.kept.push_back(entry.path);
       else
-        misshaped.push_back(fmt::format("{} (file [{}], model {})", full, fmt::join(found, ","), to_string(expected)));
+        report.misshaped.push_back(
+            fmt::format("{} (file [{}], model {})", full, fmt::join(found, ","), to_string(expected)));
       continue;
     }
     plan.emplace_back(&entry, full);
   }
-  for (const SafetensorsEntry& entry : file.entries())
+  for (const WeightEntry& entry : file.entries())
     if (entry.name.starts_with(options.prefix) && !used.contains(entry.name) &&
         !(options.ignore && options.ignore(entry.name)))
-      unexpected.push_back(entry.name);
-  if (!missing.empty() || !unexpected.empty() || !misshaped.empty())
-    throw FileError(file.path() + ": these weights do not fit the model:" + listed("missing", missing) +
-                    listed("unexpected", unexpected) + listed("wrong shape", misshaped));
-
-  const std::unique_ptr<Device> host = Device::create("cpu");
-  for (const auto& [entry, name] : plan) {
-    Tensor target = tensor_of(*entry);
-    const Tensor source = from_upstream_layout(file.read(name, *host));
-    if (source.dtype() != target.dtype())
-      throw FileError(fmt::format("{}: {}: expected {}, got {}", file.path(), name, to_string(target.dtype()),
-                                  to_string(source.dtype())));
-    target.copy_from(source);
-    ++report.loaded;
-  }
+      report.unexpected.push_back(entry.name);
+  if (options.strict && !report.fits())
+    throw FileError(file.path() + ": these weights do not fit the model:" + report.differences());
+  if (plan.empty() && !state.empty())
+    throw FileError(file.path() + ": none of these weights fits the model:" + report.differences());
+  copy_planned(file, plan);
+  report.loaded = static_cast<int64_t>(plan.size());
   return report;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/safetensors.h"
+#include "core/weight_file.h"
 #include "nn/module.h"
 
 namespace segrt::nn {
@@ -28,13 +29,20 @@ struct LoadOptions {
   // Names of parameters that are left as initialised when the file's shape differs (a head with another number of
   // classes).
   std::function<bool(const std::string&)> may_mismatch = {};
+  bool strict = true;
 };
 struct LoadReport {
   int64_t loaded = 0;
   std::vector<std::string> kept;  // left as initialised: not expected in the file, or a tolerated mismatch
+  // What strict loading does not accept; names in the file, mis-shaped ones with both shapes.
+  std::vector<std::string> missing, unexpected, misshaped;
+  bool fits() const { return missing.empty() && unexpected.empty() && misshaped.empty(); }
+  // "missing (2): a.weight, a.bias", a line each, the first dozen of the names; "" where everything fits.
+  std::string differences() const;
 };
-// Copies the file's tensors into the module. Throws FileError that lists missing, unexpected and mis-shaped tensors the
-// way PyTorch users know it; the module is unchanged then. Optional buffers (num_batches_tracked) may be absent.
-LoadReport load_state(Module& module, const SafetensorsFile& file, const LoadOptions& options = {});
+// Copies the file's tensors into the module. Strict: throws FileError that lists missing, unexpected and mis-shaped
+// tensors the way PyTorch users know it; the module is unchanged then. Not strict: what fits is loaded and the rest is
+// in the report; FileError only where nothing fits. Optional buffers (num_batches_tracked) may be absent.
+LoadReport load_state(Module& module, const WeightFile& file, const LoadOptions& options = {});
 
 }  // namespace segrt::nn

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/open_weights.h"
 #include "nn/state.h"
 
 namespace segrt::train {
@@ -20,10 +21,11 @@ namespace fs = std::filesystem;
 namespace {
 constexpr const char* kFormat = "segrt checkpoint 1";
 
-const std::string& metadata_of(const SafetensorsFile& file, const std::string& key) {
+const std::string& metadata_of(const WeightFile& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end())
-    throw FileError(file.path() + ": no \"" + key + "\" in its metadata: not a checkpoint of a training run");
+    throw FileError(file.path() + ": no \"" + key +
+                    "\" in its metadata: not a checkpoint of a training run of segrt; name a configuration (--config)");
   return found->second;
 }
 
@@ -32,6 +34,11 @@ nlohmann::json card_json(const DatasetCard& card) {
 }
 
 bool is_training_state(const std::string& name) { return name.starts_with(kTrainPrefix); }
+
+std::string not_loaded(const fs::path& path, const nn::LoadReport& report) {
+  return fmt::format("{}: loaded {} tensors, but not all fit the model:{}", path.string(), report.loaded,
+                     report.differences());
+}
 }  // namespace
 
 void save_checkpoint(const fs::path& path, models::Model& model, const Sgd& optimizer, const Progress& progress,
@@ -53,6 +60,10 @@ void save_checkpoint(const fs::path& path, models::Model& model, const Sgd& opti
 }
 
 Progress load_checkpoint(const fs::path& path, models::Model& model, Sgd& optimizer) {
+  if (is_torch(weight_format(path.string())))
+    throw FileError(path.string() +
+                    ": is a PyTorch file; only segrt's own checkpoints hold what resuming a training needs. To start a "
+                    "new training from its weights, set train.pretrained");
   const SafetensorsFile file(path.string());
   if (metadata_of(file, "format") != kFormat)
     throw FileError(path.string() + ": expected \"" + kFormat + "\", got \"" + metadata_of(file, "format") + "\"");
@@ -73,16 +84,19 @@ Progress load_checkpoint(const fs::path& path, models::Model& model, Sgd& optimi
   return p;
 }
 
-void load_weights(const fs::path& path, models::Model& model) {
-  nn::load_state(model, SafetensorsFile(path.string()), {.ignore = is_training_state});
+std::string load_weights(const fs::path& path, models::Model& model, bool strict) {
+  const std::unique_ptr<WeightFile> file = open_weights(path.string());
+  const nn::LoadReport report = nn::load_state(model, *file, {.ignore = is_training_state, .strict = strict});
+  return report.fits() ? "" : not_loaded(path, report);
 }
 
-std::string load_pretrained(const fs::path& path, models::Model& model) {
-  const SafetensorsFile file(path.string());
+std::string load_pretrained(const fs::path& path, models::Model& model, bool strict) {
+  const std::unique_ptr<WeightFile> file = open_weights(path.string());
   // A file of the same network has its names; else it is one that the network can start from.
   bool same = true;
-  for (const auto& entry : model.state()) same = same && (entry.parameter == nullptr || file.contains(entry.path));
+  for (const auto& entry : model.state()) same = same && (entry.parameter == nullptr || file->contains(entry.path));
   nn::LoadOptions options;
+  options.strict = strict;
   options.ignore = is_training_state;
   if (same) {
     // The layers that produce one channel a class.
@@ -95,17 +109,19 @@ std::string load_pretrained(const fs::path& path, models::Model& model) {
     options.file_name = [&](const std::string& name) { return model.pretrained_name(name); };
     options.ignore = [&](const std::string& name) { return is_training_state(name) || model.ignores_pretrained(name); };
   }
-  const nn::LoadReport report = nn::load_state(model, file, options);
+  const nn::LoadReport report = nn::load_state(model, *file, options);
   std::string text = fmt::format("started from {}: {} tensors", path.string(), report.loaded);
   if (!report.kept.empty())
     text += fmt::format("; {} left as initialised, first {}", report.kept.size(), report.kept.front());
+  if (!report.fits()) text += "\n" + not_loaded(path, report);
   return text;
 }
 
 DatasetCard card_of(const data::Dataset& dataset) { return {dataset.mean(), dataset.std(), dataset.classes()}; }
 
 DatasetCard checkpoint_card(const fs::path& path) {
-  const SafetensorsFile file(path.string());
+  const std::unique_ptr<WeightFile> opened = open_weight_file(path.string());
+  const WeightFile& file = *opened;
   DatasetCard card;
   try {
     const nlohmann::json json = nlohmann::json::parse(metadata_of(file, "dataset"));
@@ -122,8 +138,8 @@ DatasetCard checkpoint_card(const fs::path& path) {
 }
 
 Config checkpoint_config(const fs::path& path, std::span<const std::string> overrides) {
-  const SafetensorsFile file(path.string());
-  return Config::parse(metadata_of(file, "config"), path.string(), overrides);
+  const std::unique_ptr<WeightFile> file = open_weight_file(path.string());
+  return Config::parse(metadata_of(*file, "config"), path.string(), overrides);
 }
 
 fs::path RunDirectory::numbered(int64_t step) const {

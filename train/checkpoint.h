@@ -41,12 +41,13 @@ void save_checkpoint(const std::filesystem::path& path, models::Model& model, co
 // Restores everything. The model must be the one that was saved. Throws FileError.
 Progress load_checkpoint(const std::filesystem::path& path, models::Model& model, Sgd& optimizer);
 
-// Weights alone, from a checkpoint or any safetensors file of this model. Throws FileError that lists what does not
-// fit.
-void load_weights(const std::filesystem::path& path, models::Model& model);
+// Weights alone, from a checkpoint or any file with this model's weights, safetensors or PyTorch's
+// (core/open_weights.h). Throws FileError that lists what does not fit; not strict, loads what fits and returns a text
+// that lists the rest ("" where everything fits).
+std::string load_weights(const std::filesystem::path& path, models::Model& model, bool strict = true);
 // Weights to start training from: of the same model, or of one that model.pretrained_name maps to (a classifier). A
-// final layer with another number of classes stays as initialised. Returns a line for the log.
-std::string load_pretrained(const std::filesystem::path& path, models::Model& model);
+// final layer with another number of classes stays as initialised. Returns a line for the log; not strict as above.
+std::string load_pretrained(const std::filesystem::path& path, models::Model& model, bool strict = true);
 
 // The card of the dataset, and the configuration, that a checkpoint was trained with. Throw FileError for a file
 // without one.

@@ -74,6 +74,7 @@ TrainSettings train_settings(const Config& config) {
   s.max_minutes = train.number("max_minutes", {.fallback = 0, .min = 0});
   s.precise_bn_batches = train.integer32("precise_bn_batches", {.fallback = 0, .min = 0});
   s.pretrained = train.text("pretrained", {.fallback = ""});
+  s.pretrained_strict = train.boolean("pretrained_strict", {.fallback = true});
   return s;
 }
 

@@ -30,6 +30,7 @@ struct TrainSettings {
   int log_every = 20;                  // steps
   double max_minutes = 0;              // stop cleanly after this much training; 0: no limit
   std::string pretrained;              // weights to start from
+  bool pretrained_strict = true;       // an error where they do not fit
 };
 TrainSettings train_settings(const Config& config);
 

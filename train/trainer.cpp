@@ -53,7 +53,8 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
   if (crop_height % multiple != 0 || crop_width % multiple != 0)
     throw config.error("data.crop", fmt::format("multiples of {} for {}", multiple, model_->name()),
                        fmt::format("{}x{}", crop_height, crop_width));
-  if (!settings_.pretrained.empty()) notice_ = load_pretrained(settings_.pretrained, *model_);
+  if (!settings_.pretrained.empty())
+    notice_ = load_pretrained(settings_.pretrained, *model_, settings_.pretrained_strict);
 
   transform_ = make_train_transform(data_settings_);
   crop_transform_ = make_crop_transform(data_settings_);
