@@ -68,10 +68,14 @@ std::vector<int64_t> parse_sizes(const std::string& option, const std::string& t
   return sizes;
 }
 
+Config model_config(const std::string& checkpoint, const std::string& config_path,
+                    const std::vector<std::string>& overrides) {
+  return config_path.empty() ? train::checkpoint_config(checkpoint, overrides) : Config::load(config_path, overrides);
+}
+
 LoadedModel load_model(const std::string& checkpoint, const std::string& config_path,
                        const std::vector<std::string>& overrides, Device& device) {
-  Config config =
-      config_path.empty() ? train::checkpoint_config(checkpoint, overrides) : Config::load(config_path, overrides);
+  Config config = model_config(checkpoint, config_path, overrides);
   nn::Init init(device, 0);
   auto model = models::build(config.table("model"), init);
   train::load_weights(checkpoint, *model);
