@@ -74,10 +74,14 @@ void add_strict_option(CLI::App& app, bool& no_strict) {
                "unexpected or of another shape are an error");
 }
 
+Config model_config(const std::string& checkpoint, const std::string& config_path,
+                    const std::vector<std::string>& overrides) {
+  return config_path.empty() ? train::checkpoint_config(checkpoint, overrides) : Config::load(config_path, overrides);
+}
+
 LoadedModel load_model(const std::string& checkpoint, const std::string& config_path,
                        const std::vector<std::string>& overrides, Device& device, bool strict) {
-  Config config =
-      config_path.empty() ? train::checkpoint_config(checkpoint, overrides) : Config::load(config_path, overrides);
+  Config config = model_config(checkpoint, config_path, overrides);
   nn::Init init(device, 0);
   auto model = models::build(config.table("model"), init);
   const std::string differences = train::load_weights(checkpoint, *model, strict);

@@ -45,6 +45,9 @@ struct LoadedModel {
   Config config;
   std::unique_ptr<models::Model> model;
 };
+// The configuration alone: --config's, or the one in the checkpoint.
+Config model_config(const std::string& checkpoint, const std::string& config_path,
+                    const std::vector<std::string>& overrides);
 LoadedModel load_model(const std::string& checkpoint, const std::string& config_path,
                        const std::vector<std::string>& overrides, Device& device, bool strict = true);
 

@@ -1,18 +1,22 @@
 // segdata cityscapes ROOT: makes the label maps that networks learn from. segdata info CONFIG: what a dataset holds.
+// segdata stats CONFIG: the same as info.json, which data folders are read with.
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "apps/command_line.h"
+#include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "data/cityscapes_convert.h"
+#include "data/dataset_info.h"
 #include "data/statistics.h"
 #include "train/data_settings.h"
 
@@ -74,6 +78,17 @@ void print_classes(const data::DatasetStatistics& s, const data::LabelTable& cla
   fmt::print("{:>5}  {:<16} {:>14} {:>8.3f}%\n", classes.ignore_index, "ignored", s.ignored, percent(s.ignored));
 }
 
+void print_class_images(const data::DatasetStatistics& s, const data::LabelTable& classes) {
+  fmt::print("{:>5}  {:<24} {:>8}\n", "class", "name", "images");
+  for (size_t k = 0; k < s.images_with.size(); ++k)
+    fmt::print("{:>5}  {:<24} {:>8}\n", k, classes.names[k], s.images_with[k]);
+}
+
+void print_labels(const data::Dataset& dataset, const data::DatasetStatistics& s) {
+  if (!dataset.has_labels()) return;
+  dataset.is_classification() ? print_class_images(s, dataset.classes()) : print_classes(s, dataset.classes());
+}
+
 int info(const std::string& config_path, const std::string& split, int64_t limit, const apps::CommonOptions& common) {
   const Config config = Config::load(config_path, common.set);
   train::data_settings(config);  // its keys are known
@@ -87,7 +102,40 @@ int info(const std::string& config_path, const std::string& split, int64_t limit
     fmt::print("{:<12} {} images (width x height)\n", fmt::format("{}x{}", size.second, size.first), count);
   print_triple("measured", s.mean, s.std);
   print_triple("in use", dataset->mean(), dataset->std());
-  if (dataset->has_labels()) print_classes(s, dataset->classes());
+  print_labels(*dataset, s);
+  return 0;
+}
+
+struct StatsArguments {
+  std::string config, split = "train", output = "info.json";
+  int64_t limit = 0, sample = 0;
+  uint64_t seed = 1;
+  bool force = false;
+};
+
+int write_stats(const StatsArguments& a, const apps::CommonOptions& common) {
+  const auto require_free = [&] {  // before the work, and again after it
+    if (!a.force && std::filesystem::exists(a.output))
+      throw FileError(a.output + ": exists already; add --force to replace it, or name another file with -o");
+  };
+  require_free();
+  const Config config = Config::load(a.config, common.set);
+  train::data_settings(config);  // its keys are known
+  const std::unique_ptr<data::Dataset> dataset = train::make_dataset(config, a.split, {.needs_info = false});
+  config.table("data").check_unused();
+  const auto progress = progress_line(dataset->name());
+  const data::DatasetStatistics s =
+      a.sample > 0 ? data::statistics_of(*dataset, data::random_samples(dataset->size(), a.sample, a.seed), progress)
+                   : data::statistics_of(*dataset, a.limit, progress);
+  const std::string text = data::dataset_info(*dataset, s);
+  require_free();
+  AtomicFile file(a.output);
+  file.write(text);
+  file.commit();
+  fmt::print("{} ({}): {} of {} images read\n", dataset->name(), a.split, s.images, dataset->size());
+  print_triple("measured", s.mean, s.std);
+  print_labels(*dataset, s);
+  fmt::print("-> {}\n", a.output);
   return 0;
 }
 }  // namespace
@@ -129,8 +177,26 @@ int main(int argc, char** argv) {
   apps::add_set_option(information, common);
   add_threads(information);
 
+  StatsArguments s;
+  CLI::App& stats =
+      *app.add_subcommand("stats", "writes info.json: mean and std of the images, and how often each class is in them");
+  stats.add_option("config", s.config, "configuration, of which [data] is read")->required();
+  stats.add_option("--split", s.split, "which images: train, val or test")->capture_default_str();
+  stats.add_option("-o,--output", s.output, "file to write")->capture_default_str();
+  CLI::Option* const stats_limit = stats.add_option("--limit", s.limit, "the first so many images; 0: all")
+                                       ->capture_default_str()
+                                       ->check(CLI::NonNegativeNumber);
+  stats.add_option("--sample", s.sample, "so many random images (DRN's published figures: 500)")
+      ->check(CLI::PositiveNumber)
+      ->excludes(stats_limit);
+  stats.add_option("--seed", s.seed, "of --sample")->capture_default_str();
+  stats.add_flag("--force", s.force, "replace the file where it exists");
+  apps::add_set_option(stats, common);
+  add_threads(stats);
+
   return apps::run_program(app, argc, argv, [&] {
     set_threads(threads);
+    if (stats.parsed()) return write_stats(s, common);
     return cityscapes.parsed() ? convert(a) : info(config, split, limit, common);
   });
 }

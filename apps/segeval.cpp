@@ -1,4 +1,4 @@
-// segeval [RUN|CHECKPOINT]: scores a network on labelled images.
+// segeval [RUN|CHECKPOINT]: scores a segmentation network or a classifier on labelled images.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "apps/classes.h"
 #include "apps/command_line.h"
 #include "core/error.h"
 #include "train/checkpoint.h"
@@ -103,6 +104,12 @@ int evaluate(Arguments& a) {
   const std::unique_ptr<Device> device = apps::open_device(a.common);
   const apps::LoadedModel loaded = apps::load_model(a.checkpoint, a.config, a.common.set, *device, !a.no_strict);
   if (!a.routing.empty()) train::require_routing(*loaded.model, "--routing");
+  const bool classifies = loaded.model->task() == models::Task::classification;
+  if (classifies)
+    apps::refuse_for_classifier(loaded.model->name(), {{"--ms", a.ms},
+                                                       {"--flip", a.flip},
+                                                       {"--save-predictions", !a.predictions.empty()},
+                                                       {"--save-overlays", !a.overlays.empty()}});
   const train::EvalSettings settings = train::eval_settings(loaded.config);
   const std::unique_ptr<data::Dataset> dataset = train::make_dataset(loaded.config, a.split);
   const train::TrainSettings training = train::train_settings(loaded.config);  // the precision; and its keys are known
@@ -112,6 +119,14 @@ int evaluate(Arguments& a) {
   if (dataset->classes().size() != loaded.model->classes())
     throw ConfigError(fmt::format("{}: {} has {} classes, the model {}", a.checkpoint, dataset->name(),
                                   dataset->classes().size(), loaded.model->classes()));
+  if (dataset->is_classification() != classifies)
+    throw ConfigError(fmt::format("{}: {} {}", a.checkpoint, dataset->name(),
+                                  classifies ? "has label maps, but the model is a classifier"
+                                             : "has a class for each image, but the model segments"));
+  if (classifies) {
+    apps::evaluate_classes({a.checkpoint, a.split, a.json, a.routing, a.limit}, loaded, *dataset, *device);
+    return 0;
+  }
 
   train::Evaluator::Options options = train::evaluation_options(settings, a.ms, a.flip);
   options.precision = training.precision;
@@ -143,7 +158,7 @@ int evaluate(Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Evaluates a trained segmentation network.", "segeval");
+  CLI::App app("Evaluates a trained segmentation network (IoU) or classifier (top-1, top-5).", "segeval");
   Arguments a;
   app.add_option("checkpoint", a.checkpoint, "run directory or checkpoint file (default: the latest run under runs/)");
   app.add_option("--config", a.config, "configuration, for weight files that carry none");

@@ -1,9 +1,11 @@
-// segpredict CHECKPOINT IMAGES... -o DIR: colour maps and overlays for a person's own images.
+// segpredict CHECKPOINT IMAGES... -o DIR: colour maps and overlays for a person's own images; of a classifier the first
+// classes, and where it sees them.
 #include <fmt/format.h>
 
 #include <filesystem>
 #include <set>
 
+#include "apps/classes.h"
 #include "apps/command_line.h"
 #include "core/error.h"
 #include "train/checkpoint.h"
@@ -16,17 +18,37 @@ using namespace segrt;
 namespace fs = std::filesystem;
 
 struct Arguments {
-  std::string checkpoint, config, output;
+  std::string checkpoint, config, output, cam_class;
   std::vector<std::string> images;
-  bool ms = false, flip = false, routing = false;
+  bool ms = false, flip = false, routing = false, cam = false;
   double alpha = 0.5;
   bool no_strict = false;
   apps::CommonOptions common;
 };
 
+int classify(const Arguments& a, const std::string& checkpoint, const std::string& model, Device& device) {
+  apps::refuse_for_classifier(model, {{"--ms", a.ms}, {"--flip", a.flip}, {"--routing", a.routing}});
+  apps::predict_classes({.checkpoint = checkpoint,
+                         .config = a.config,
+                         .output = a.output,
+                         .images = a.images,
+                         .set = a.common.set,
+                         .cam = a.cam || !a.cam_class.empty(),
+                         .cam_class = a.cam_class,
+                         .alpha = a.alpha},
+                        device);
+  return 0;
+}
+
 int predict(const Arguments& a) {
   const std::unique_ptr<Device> device = apps::open_device(a.common);
   const std::string checkpoint = train::find_checkpoint(a.checkpoint).string();
+  const Config model = apps::model_config(checkpoint, a.config, a.common.set).table("model");
+  if (models::task_of(model) == models::Task::classification)
+    return classify(a, checkpoint, model.text("name"), *device);
+  if (a.cam || !a.cam_class.empty())
+    throw ArgumentError("--cam: class activation maps are those of a classifier; this is a segmentation network");
+  if (a.output.empty()) throw ArgumentError("-o: a folder for the pictures is needed");
   const apps::LoadedModel loaded = apps::load_model(checkpoint, a.config, a.common.set, *device, !a.no_strict);
   const train::DatasetCard card = a.config.empty() ? train::checkpoint_card(checkpoint)
                                                    : train::card_of(*train::make_dataset(loaded.config, "val"));
@@ -63,11 +85,15 @@ int predict(const Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Segments images with a trained network; writes a colour map and an overlay for each.", "segpredict");
+  CLI::App app(
+      "Segments images with a trained network, and writes a colour map and an overlay for each; or prints the classes "
+      "of "
+      "images that a classifier sees.",
+      "segpredict");
   Arguments a;
   app.add_option("checkpoint", a.checkpoint, "run directory or checkpoint file")->required();
   app.add_option("images", a.images, "JPEG or PNG photos")->required();
-  app.add_option("-o,--output", a.output, "folder for <name>_color.png and <name>_overlay.png")->required();
+  app.add_option("-o,--output", a.output, "folder for <name>_color.png and <name>_overlay.png, or <name>_cam.png");
   app.add_option("--config", a.config, "configuration, for weight files that carry none");
   apps::add_strict_option(app, a.no_strict);
   app.add_flag("--ms", a.ms, "multi-scale");
@@ -78,6 +104,9 @@ int main(int argc, char** argv) {
   app.add_flag("--routing", a.routing,
                "also <name>_routing.png: the cells and paths that were open in the first pass over the image (networks "
                "with dynamic routing)");
+  app.add_flag("--cam", a.cam,
+               "classifiers (DRN, families C and D): also <name>_cam.png, the class activation map of the first class");
+  app.add_option("--cam-class", a.cam_class, "--cam, of this class")->type_name("NAME|INDEX");
   apps::add_device_options(app, a.common);
   apps::add_set_option(app, a.common);
   return apps::run_program(app, argc, argv, [&] { return predict(a); });

@@ -91,7 +91,7 @@ int train_network(const std::string& config_path, const std::string& output, boo
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains a segmentation network.", "segtrain");
+  CLI::App app("Trains a segmentation network or a classifier.", "segtrain");
   apps::CommonOptions common;
   std::string config, output;
   bool resume = false;

@@ -58,10 +58,11 @@ struct Batch {
   int64_t epoch = 0, index = 0;  // both from 0; index counts the batches of the epoch
   int size = 0, height = 0, width = 0;
   std::span<uint8_t> images;       // [size,height,width,3] RGB
-  std::span<uint8_t> labels;       // [size,height,width]; empty where the dataset has no ground truth
+  std::span<uint8_t> labels;       // [size,height,width]; empty where the dataset has no label maps
+  std::span<int64_t> classes;      // [size]; empty but for a labelled classification dataset
   std::vector<std::string> names;  // of the samples, in the order of the batch
   std::vector<int64_t> samples;    // their indices in the dataset
-  HostBuffer memory;               // what images and labels point into
+  HostBuffer memory;               // what images, labels and classes point into
 };
 
 }  // namespace segrt::data

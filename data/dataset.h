@@ -1,4 +1,4 @@
-// What a loader reads: numbered samples with one label table.
+// What a loader reads: numbered samples with one label table, and a label map or one class each.
 #pragma once
 
 #include <array>
@@ -14,7 +14,7 @@ namespace segrt::data {
 
 struct Sample {
   Image image;       // [h,w,3] RGB
-  Image label;       // [h,w,1] class indices or the ignore index; empty where there is no ground truth
+  Image label;       // [h,w,1] class indices or the ignore index; empty without ground truth and in classification
   std::string name;  // path relative to the data folder, or another name that is unique in the dataset
 };
 
@@ -35,6 +35,10 @@ class Dataset {
   virtual Sample load(int64_t index) const = 0;
   virtual const LabelTable& classes() const = 0;
   virtual bool has_labels() const { return true; }
+  // Classification: a sample has one class, class_of(index), in [0, classes().size()) and known without loading it;
+  // there are no label maps. Without has_labels() class_of must not be asked.
+  virtual bool is_classification() const { return false; }
+  virtual int64_t class_of(int64_t index) const;  // throws ArgumentError where samples have no class
   // `prediction` [h,w,1] (class indices) of the sample called `sample`, as the dataset's benchmark wants it. Without a
   // benchmark: the indices, at the sample's path with the extension .png.
   virtual PredictionFile prediction_file(const std::string& sample, const Image& prediction) const;

@@ -55,14 +55,34 @@ ImageInfo info_of(const std::filesystem::path& path, std::span<const uint8_t> by
     return {header.height, header.width, header.channels()};
   }
   if (!is_jpeg(bytes)) fail(path, "neither a JPEG nor a PNG file");
-  check_jpeg(path, bytes);  // even the size is not asked for before
+  const JpegHeader jpeg = check_jpeg(path, bytes);  // even the size is not asked for before
   ImageInfo info;
   if (!stbi_info_from_memory(bytes.data(), static_cast<int>(bytes.size()), &info.width, &info.height, &info.channels))
     fail(path, fmt::format("damaged JPEG: {}", stbi_failure_reason()));
   if (info.width < 1 || info.height < 1 || int64_t{info.width} * info.height > kMaxImagePixels)
     fail(path, fmt::format("size {}x{} is empty or above the limit ({} a side, {} pixels)", info.width, info.height,
                            kMaxImageSide, kMaxImagePixels));
+  info.channels = jpeg.components;
+  if (jpeg.components == 4 && !jpeg.adobe)
+    fail(path, "a JPEG of four components without Adobe's marker: its colours are not defined");
   return info;
+}
+
+// Decoded with three channels, whatever the file has.
+Image decode_rgb(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
+  if (is_png(bytes)) {
+    if (read_png_header(path, bytes).bits > 8) fail(path, "an image needs 8 bits a channel, found 16");
+    check_png(path, bytes);
+  }
+  Image image;
+  int channels = 0;
+  const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
+      stbi_load_from_memory(bytes.data(), static_cast<int>(bytes.size()), &image.width, &image.height, &channels, 3),
+      stbi_image_free);
+  if (!pixels) fail(path, fmt::format("cannot decode: {}", stbi_failure_reason()));
+  image.channels = 3;
+  image.pixels.assign(pixels.get(), pixels.get() + image.row_bytes() * static_cast<size_t>(image.height));
+  return image;
 }
 
 }  // namespace
@@ -71,25 +91,18 @@ ImageInfo read_image_info(const std::filesystem::path& path) { return info_of(pa
 
 Image read_image(const std::filesystem::path& path) {
   const std::vector<uint8_t> bytes = read_bytes(path);
-  const int length = static_cast<int>(bytes.size());
   const ImageInfo info = info_of(path, bytes);
   if (info.channels != 3) {
     const bool palette = is_png(bytes) && read_png_header(path, bytes).colour == PngColour::palette;
     fail(path, fmt::format("an image needs 3 channels (RGB), found {}{}", info.channels, palette ? " (palette)" : ""));
   }
-  if (is_png(bytes)) {
-    if (read_png_header(path, bytes).bits != 8) fail(path, "an image needs 8 bits a channel, found 16");
-    check_png(path, bytes);
-  }
+  return decode_rgb(path, bytes);
+}
 
-  Image image;
-  int channels = 0;
-  const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
-      stbi_load_from_memory(bytes.data(), length, &image.width, &image.height, &channels, 3), stbi_image_free);
-  if (!pixels) fail(path, fmt::format("cannot decode: {}", stbi_failure_reason()));
-  image.channels = 3;
-  image.pixels.assign(pixels.get(), pixels.get() + image.row_bytes() * static_cast<size_t>(image.height));
-  return image;
+Image read_image_as_rgb(const std::filesystem::path& path) {
+  const std::vector<uint8_t> bytes = read_bytes(path);
+  info_of(path, bytes);  // its checks
+  return decode_rgb(path, bytes);
 }
 
 Image read_label(const std::filesystem::path& path) {

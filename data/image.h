@@ -38,6 +38,11 @@ inline constexpr int64_t kMaxImagePixels = 178'956'970;  // 512 MiB of RGB
 // are refused rather than converted: a network trained on RGB would silently see something else.
 Image read_image(const std::filesystem::path& path);
 
+// A photo for classification, where collections hold a few of other kinds: as RGB whatever it was. Grey is repeated in
+// the three channels, palettes are looked up, alpha is dropped, the inverted CMYK and YCCK of JPEGs with Adobe's marker
+// becomes c*k/255 a channel. Refused are 16-bit PNGs, and JPEGs of four components without that marker.
+Image read_image_as_rgb(const std::filesystem::path& path);
+
 // A label map: PNG with 1, 2, 4 or 8 bits, grey or palette. Values are those stored: indices, never palette colours.
 Image read_label(const std::filesystem::path& path);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <string_view>
@@ -23,13 +24,14 @@ enum Marker : int {
   kEnd = 0xd9,
   kScan = 0xda,
   kQuantTables = 0xdb,
+  kAdobe = 0xee,
 };
 
 class Checker {
  public:
   Checker(const std::filesystem::path& path, std::span<const uint8_t> bytes) : path_(path), bytes_(bytes) {}
 
-  void run() {
+  JpegHeader run() {
     size_t at = 2;  // behind the start marker
     for (;;) {
       // Entropy-coded data runs to the next 0xff that no 0 follows; between segments there is nothing to skip.
@@ -49,6 +51,7 @@ class Checker {
       at += length;
     }
     if (!scanned_) damaged("no pixels");
+    return {.components = static_cast<int>(component_count_), .adobe = adobe_};
   }
 
  private:
@@ -69,6 +72,12 @@ class Checker {
       case kHuffmanTables: return huffman_tables(body);
       case kQuantTables: return quant_tables(body);
       case kScan: return scan(body);
+      case kAdobe: {
+        constexpr std::string_view kName = "Adobe";
+        adobe_ = adobe_ || (body.size() >= 12 && std::equal(kName.begin(), kName.end(), body.begin()) &&
+                            (body[11] == 0 || body[11] == 2));
+        return;
+      }
       default: return;
     }
   }
@@ -134,7 +143,7 @@ class Checker {
 
   const std::filesystem::path& path_;
   std::span<const uint8_t> bytes_;
-  bool progressive_ = false, scanned_ = false;
+  bool progressive_ = false, scanned_ = false, adobe_ = false;
   size_t component_count_ = 0;  // 0 before the frame header
   std::array<Component, 4> components_{};
   std::array<std::array<bool, 4>, 2> huffman_{};  // [DC, AC][number]: defined
@@ -145,6 +154,8 @@ class Checker {
 
 bool is_jpeg(std::span<const uint8_t> bytes) { return bytes.size() >= 3 && bytes[0] == 0xff && bytes[1] == 0xd8; }
 
-void check_jpeg(const std::filesystem::path& path, std::span<const uint8_t> bytes) { Checker(path, bytes).run(); }
+JpegHeader check_jpeg(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
+  return Checker(path, bytes).run();
+}
 
 }  // namespace segrt::data

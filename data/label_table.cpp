@@ -93,6 +93,11 @@ LabelTable named_labels(std::vector<std::string> names) {
   return table;
 }
 
+LabelTable class_names(std::vector<std::string> names) {
+  if (names.empty()) throw ArgumentError("class names: the list is empty");
+  return {.names = std::move(names), .colours = {}, .ignore_index = -1};
+}
+
 Image colourise(const Image& label, const LabelTable& table) {
   require_channels("colourise", "label", label, 1);
   std::array<Rgb, 256> colours{};  // black

@@ -9,7 +9,9 @@
 
 namespace segrt::data {
 
-// Class k has names[k] and colours[k]; both have the same length, at most 255. `ignore_index` is no class.
+// Class k has names[k] and colours[k]; both have the same length, at most 255. `ignore_index` is no class. The classes
+// of whole images (classification) are a list of names of any length: no colours, and ignore_index -1, which ignores
+// none.
 struct LabelTable {
   std::vector<std::string> names;
   std::vector<Rgb> colours;
@@ -31,7 +33,10 @@ LabelTable triplet_labels();
 // `classes` classes "class 0", "class 1", ... in distinct colours. Throws ArgumentError unless 1 <= classes <= 255.
 LabelTable generic_labels(int classes);
 
-// The same with given names: the Cityscapes or CamVid colours where the names are those, else generic ones.
+// Classes of whole images, which nobody paints. Throws ArgumentError for an empty list.
+LabelTable class_names(std::vector<std::string> names);
+
+// generic_labels with given names: the Cityscapes or CamVid colours where the names are those, else generic ones.
 LabelTable named_labels(std::vector<std::string> names);
 
 // label [h,w,1] -> [h,w,3] in the table's colours; values outside the table (ignore_index too) are black.

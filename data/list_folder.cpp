@@ -6,8 +6,11 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <tuple>
 
 #include "core/error.h"
+#include "data/dataset_info.h"
+#include "data/json_file.h"
 
 namespace segrt::data {
 namespace {
@@ -52,32 +55,6 @@ std::vector<std::string> read_list(const fs::path& path) {
   if (file.bad()) fail(path, "cannot read to the end");
   if (lines.empty()) fail(path, "lists no files");
   return lines;
-}
-
-Json read_json(const fs::path& path) {
-  std::ifstream file = open(path);
-  try {
-    return Json::parse(file);
-  } catch (const Json::exception& e) {
-    fail(path, fmt::format("not valid JSON: {}", e.what()));
-  }
-}
-
-std::array<double, 3> read_triple(const fs::path& path, const Json& info, const char* key, bool positive) {
-  const auto found = info.is_object() ? info.find(key) : info.end();
-  if (!info.is_object() || found == info.end()) fail(path, fmt::format("\"{}\" is missing", key));
-  std::array<double, 3> values{};
-  bool good = found->is_array() && found->size() == 3;
-  for (size_t c = 0; good && c < 3; ++c) {
-    good = (*found)[c].is_number();
-    if (!good) break;
-    values[c] = (*found)[c].get<double>();
-    good = values[c] >= 0 && values[c] <= 1 && (!positive || values[c] > 0);
-  }
-  if (!good)
-    fail(path, fmt::format("\"{}\": expected three numbers {} 1 (red, green, blue), got {}", key,
-                           positive ? "above 0 and at most" : "from 0 to", found->dump()));
-  return values;
 }
 
 }  // namespace
@@ -145,10 +122,7 @@ ListFolder::ListFolder(const Options& options) : folder_(options.folder) {
                                    image_list.string(), images_.size(), std::min(labels_.size(), images_.size()) + 1));
   }
 
-  const fs::path info_file = folder_ / "info.json";
-  const Json info = read_json(info_file);
-  mean_ = read_triple(info_file, info, "mean", false);
-  std_ = read_triple(info_file, info, "std", true);
+  if (options.needs_info) std::tie(mean_, std_) = read_mean_and_std(folder_ / "info.json");
 
   const fs::path classes_file = folder_ / "classes.json";
   if (options.classes)

@@ -20,6 +20,7 @@ class ListFolder final : public Dataset {
     std::string phase = "train";          // train, val, test, or whatever lists there are
     std::filesystem::path list_folder{};  // where the lists are if not in `folder`
     std::optional<LabelTable> classes{};  // instead of classes.json
+    bool needs_info = true;               // false: info.json is not read (it may be what is about to be made)
   };
   // Reads lists and JSON files, not the images. Throws FileError naming file and line: a list that is missing (the
   // label list may be), has an empty line in its middle or another length than its partner; a path that leaves the data
@@ -41,7 +42,7 @@ class ListFolder final : public Dataset {
   std::string name_;
   std::vector<std::string> images_, labels_;  // labels_ is empty or as long as images_
   LabelTable classes_;
-  std::array<double, 3> mean_{}, std_{};
+  std::array<double, 3> mean_{}, std_{1, 1, 1};
 };
 
 // Throws FileError naming `path`, the first pixel and its value where a value is neither in [0, classes) nor

@@ -144,6 +144,18 @@ void Loader::load(Slot& slot, size_t item) {
   if (++slot.finished == slot.batch.samples.size()) batch_ready_.notify_one();
 }
 
+// Host memory for a batch of `pixels` in all: classes first, which need the alignment, then images and label maps.
+void Loader::allocate(Batch& batch, size_t pixels) {
+  const bool maps = dataset_.has_labels() && !dataset_.is_classification();
+  const size_t classes = dataset_.has_labels() && !maps ? batch.samples.size() : 0;
+  const size_t class_bytes = classes * sizeof(int64_t);
+  batch.memory = HostBuffer(pool_, class_bytes + pixels * (maps ? 4 : 3));
+  uint8_t* bytes = batch.memory.data();
+  if (classes > 0) batch.classes = {reinterpret_cast<int64_t*>(bytes), classes};
+  batch.images = {bytes + class_bytes, pixels * 3};
+  if (maps) batch.labels = {bytes + class_bytes + pixels * 3, pixels};
+}
+
 void Loader::store(Slot& slot, size_t item, const Sample& sample) {
   const Image &image = sample.image, &label = sample.label;
   if (image.channels != 3 ||
@@ -156,10 +168,7 @@ void Loader::store(Slot& slot, size_t item, const Sample& sample) {
   {
     const std::lock_guard lock(mutex_);
     if (batch.images.empty()) {  // the first sample to arrive decides the size
-      const size_t count = pixels * batch.samples.size();
-      batch.memory = HostBuffer(pool_, count * (dataset_.has_labels() ? 4 : 3));
-      batch.images = {batch.memory.data(), count * 3};
-      if (dataset_.has_labels()) batch.labels = {batch.memory.data() + count * 3, count};
+      allocate(batch, pixels * batch.samples.size());
       batch.height = image.height;
       batch.width = image.width;
     }
@@ -171,6 +180,7 @@ void Loader::store(Slot& slot, size_t item, const Sample& sample) {
     batch.names[item] = sample.name;
   }
   std::memcpy(batch.images.data() + item * pixels * 3, image.pixels.data(), pixels * 3);
+  if (!batch.classes.empty()) batch.classes[item] = dataset_.class_of(batch.samples[item]);
   if (batch.labels.empty()) return;
   if (label.empty())
     std::memset(batch.labels.data() + item * pixels, dataset_.classes().ignore_index, pixels);

@@ -71,6 +71,7 @@ class Loader {
   bool can_claim() const;
   void work(const std::stop_token& stop);
   void load(Slot& slot, size_t item);
+  void allocate(Batch& batch, size_t pixels);
   void store(Slot& slot, size_t item, const Sample& sample);
   void stop_workers();
 

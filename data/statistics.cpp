@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <numeric>
+#include <utility>
 
 #include "core/parallel.h"
+#include "core/random.h"
 
 namespace segrt::data {
 namespace {
@@ -43,9 +46,10 @@ void set_mean_and_std(const Counts& total, DatasetStatistics& s) {
 
 }  // namespace
 
-DatasetStatistics statistics_of(const Dataset& dataset, int64_t limit,
-                                const std::function<void(int64_t done, int64_t total)>& progress) {
-  const int64_t images = limit > 0 ? std::min(limit, dataset.size()) : dataset.size();
+DatasetStatistics statistics_of(const Dataset& dataset, std::span<const int64_t> samples,
+                                const StatisticsProgress& progress) {
+  const auto images = static_cast<int64_t>(samples.size());
+  const bool maps = dataset.has_labels() && !dataset.is_classification();
   const auto classes = static_cast<size_t>(dataset.classes().size());
   DatasetStatistics s;
   s.pixels.resize(classes);
@@ -53,22 +57,42 @@ DatasetStatistics statistics_of(const Dataset& dataset, int64_t limit,
   Counts total;
   std::mutex mutex;
   parallel_for(images, [&](int64_t i) {
-    const Sample sample = dataset.load(i);
+    const Sample sample = dataset.load(samples[static_cast<size_t>(i)]);
     const Counts counts = count(sample);
     const std::lock_guard lock(mutex);
     for (size_t c = 0; c < 3; ++c)
       for (size_t v = 0; v < 256; ++v) total.values[c][v] += counts.values[c][v];
-    for (size_t k = 0; k < classes; ++k) {
+    for (size_t k = 0; maps && k < classes; ++k) {
       s.pixels[k] += counts.labels[k];
       s.images_with[k] += counts.labels[k] > 0;
     }
-    s.ignored += counts.labels[static_cast<size_t>(dataset.classes().ignore_index)];
+    if (maps) s.ignored += counts.labels[static_cast<size_t>(dataset.classes().ignore_index)];
     ++s.sizes[{sample.image.height, sample.image.width}];
     ++s.images;
     if (progress) progress(s.images, images);
   });
+  for (int64_t i = 0; dataset.has_labels() && !maps && i < dataset.size(); ++i)
+    ++s.images_with[static_cast<size_t>(dataset.class_of(i))];
   set_mean_and_std(total, s);
   return s;
+}
+
+DatasetStatistics statistics_of(const Dataset& dataset, int64_t limit, const StatisticsProgress& progress) {
+  std::vector<int64_t> first(static_cast<size_t>(limit > 0 ? std::min(limit, dataset.size()) : dataset.size()));
+  std::iota(first.begin(), first.end(), int64_t{0});
+  return statistics_of(dataset, first, progress);
+}
+
+std::vector<int64_t> random_samples(int64_t size, int64_t count, uint64_t seed) {
+  std::vector<int64_t> numbers(static_cast<size_t>(size));
+  std::iota(numbers.begin(), numbers.end(), int64_t{0});
+  count = std::clamp(count, int64_t{0}, size);
+  Rng rng(seed, 0);
+  for (int64_t i = 0; i < count; ++i)  // the first steps of a Fisher-Yates shuffle
+    std::swap(numbers[static_cast<size_t>(i)], numbers[static_cast<size_t>(rng.integer(i, size - 1))]);
+  numbers.resize(static_cast<size_t>(count));
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
 }
 
 }  // namespace segrt::data

@@ -26,12 +26,14 @@ std::vector<std::string> known_models() {
   return names;
 }
 
+Task task_of(const Config& table) {
+  const std::string task = table.choice("task", {"segmentation", "classification"}, {.fallback = "segmentation"});
+  return task == "segmentation" ? Task::segmentation : Task::classification;
+}
+
 std::unique_ptr<Model> build(const Config& table, nn::Init& init) {
   const std::string name = table.choice("name", known_models());
-  const Task task =
-      table.choice("task", {"segmentation", "classification"}, {.fallback = "segmentation"}) == "segmentation"
-          ? Task::segmentation
-          : Task::classification;
+  const Task task = task_of(table);
   const int classes = table.integer32("classes", {.min = 1, .max = task == Task::segmentation ? 255 : 1 << 20});
   for (const Family& family : kFamilies) {
     const std::vector<std::string> names = family.names();

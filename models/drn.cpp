@@ -153,6 +153,7 @@ class DrnClassifier final : public Model {
                           std::to_string(pool_size_) + " cells");
     return {{.scores = linear_->forward(x), .up = {}}};
   }
+  int class_map_stride() const override { return out_map_ ? 8 : 0; }
 
  private:
   Family family_;

@@ -68,6 +68,10 @@ class Model : public nn::Module {
   // Whether a tensor of such a checkpoint is none of this model's, and no reason for an error.
   virtual bool ignores_pretrained(const std::string& /*file_name*/) const { return false; }
 
+  // Classification: where the scores are a map of class activations rather than one cell, the side of the square of the
+  // image's pixels that a cell stands for; else 0.
+  virtual int class_map_stride() const { return 0; }
+
   const std::string& name() const { return name_; }
   Task task() const { return task_; }
   int classes() const { return classes_; }
@@ -89,6 +93,8 @@ class Model : public nn::Module {
 // Builds the network that `config` describes: its table [model] with name, task ("segmentation" or "classification"),
 // classes and the family's own options. Throws ConfigError on an unknown name (listing the known ones) or option.
 std::unique_ptr<Model> build(const Config& model_table, nn::Init& init);
+// What `task` of a table [model] says, without building anything.
+Task task_of(const Config& model_table);
 std::vector<std::string> known_models();
 
 }  // namespace segrt::models

@@ -132,7 +132,10 @@ DatasetCard checkpoint_card(const fs::path& path) {
   } catch (const nlohmann::json::exception& e) {
     throw FileError(path.string() + ": its \"dataset\" is damaged: " + e.what());
   }
-  if (card.classes.names.size() != card.classes.colours.size())
+  const size_t colours = card.classes.colours.size();
+  if (colours == 0)  // classes of whole images
+    card.classes.ignore_index = -1;
+  else if (card.classes.names.size() != colours)
     throw FileError(path.string() + ": its \"dataset\" has more names than colours, or fewer");
   return card;
 }

@@ -6,13 +6,17 @@
 
 #include "core/error.h"
 #include "data/cityscapes_dataset.h"
+#include "data/image_folder.h"
 #include "data/list_folder.h"
 #include "data/synthetic.h"
+#include "data/synthetic_shapes.h"
 
 namespace segrt::train {
 namespace {
 
-const std::vector<std::string> kKinds = {"list_folder", "cityscapes", "synthetic"};
+const std::vector<std::string> kKinds = {"list_folder", "cityscapes", "synthetic", "image_folder", "synthetic_shapes"};
+
+bool of_whole_images(const std::string& kind) { return kind == "image_folder" || kind == "synthetic_shapes"; }
 
 // crop = 512 or crop = [512, 1024] (height, width); 0 is none.
 std::pair<int, int> crop_size(const Config& data) {
@@ -49,8 +53,21 @@ data::ResizeCropTransform::Options resize_crop(const Config& data) {
   return o;
 }
 
-std::unique_ptr<data::Dataset> make_list_folder(const Config& data, const std::string& split) {
-  data::ListFolder::Options o{.folder = data.path("root"), .phase = split};
+data::RandomResizedCrop::Options random_resized_crop(const Config& data, int crop_height, int crop_width) {
+  if (crop_height == 0 || crop_height != crop_width)
+    throw data.error("crop", "one side of a square for augment = \"random_resized_crop\"",
+                     std::to_string(crop_height) + "x" + std::to_string(crop_width));
+  data::RandomResizedCrop::Options o;
+  const std::vector<double> area =
+      data.numbers("crop_area", {.fallback = std::vector<double>{0.08, 1}, .max = 1, .above = 0, .count = 2});
+  if (area[0] > area[1]) throw data.error("crop_area", "least share first", "the larger one");
+  o.min_area = area[0];
+  o.max_area = area[1];
+  return o;
+}
+
+std::unique_ptr<data::Dataset> make_list_folder(const Config& data, const std::string& split, const DatasetUse& use) {
+  data::ListFolder::Options o{.folder = data.path("root"), .phase = split, .needs_info = use.needs_info};
   o.list_folder = data.text("lists", {.fallback = ""});
   if (data.has("labels"))
     o.classes =
@@ -66,16 +83,40 @@ std::unique_ptr<data::Dataset> make_cityscapes(const Config& data, const std::st
   return std::make_unique<data::Cityscapes>(o);
 }
 
+std::unique_ptr<data::Dataset> make_image_folder(const Config& data, const std::string& split, const DatasetUse& use) {
+  return std::make_unique<data::ImageFolder>(
+      data::ImageFolder::Options{.root = data.path("root"),
+                                 .split = split,
+                                 .class_names = data.text("class_names", {.fallback = ""}),
+                                 .needs_info = use.needs_info});
+}
+
+// Number of scenes and seed of a split. Splits differ by seed, so no scene of one is in another.
+template <typename Options>
+void synthetic_split(const Config& data, const std::string& split, Options& o) {
+  const int64_t train_size = data.integer("train_size", {.fallback = 1000, .min = 1});
+  const int64_t val_size = data.integer("val_size", {.fallback = 50, .min = 1});
+  const auto scene_seed = static_cast<uint64_t>(data.integer("scene_seed", {.fallback = 0, .min = 0}));
+  o.size = split == "train" ? train_size : val_size;
+  o.seed = 3 * scene_seed + (split == "train" ? 0 : split == "val" ? 1 : 2);
+}
+
+std::unique_ptr<data::Dataset> make_shapes(const Config& data, const std::string& split) {
+  using Shapes = data::SyntheticShapes;
+  Shapes::Options o{.name = "shapes/" + split};
+  o.height = data.integer32("height", {.fallback = 64, .min = 16, .max = 4096});
+  o.width = data.integer32("width", {.fallback = 64, .min = 16, .max = 4096});
+  o.shapes = data.integer32("shapes", {.fallback = 4, .min = 1, .max = Shapes::kMaxShapes});
+  o.textures = data.integer32("textures", {.fallback = 3, .min = 1, .max = Shapes::kMaxTextures});
+  synthetic_split(data, split, o);
+  return std::make_unique<Shapes>(o);
+}
+
 std::unique_ptr<data::Dataset> make_synthetic(const Config& data, const std::string& split) {
   data::SyntheticStreets::Options o;
   o.height = data.integer32("height", {.fallback = 256, .min = 32, .max = 4096});
   o.width = data.integer32("width", {.fallback = 512, .min = 32, .max = 8192});
-  const int64_t train_size = data.integer("train_size", {.fallback = 1000, .min = 1});
-  const int64_t val_size = data.integer("val_size", {.fallback = 50, .min = 1});
-  // Splits differ by seed, so no scene of one is in another.
-  const auto scene_seed = static_cast<uint64_t>(data.integer("scene_seed", {.fallback = 0, .min = 0}));
-  o.size = split == "train" ? train_size : val_size;
-  o.seed = 3 * scene_seed + (split == "train" ? 0 : split == "val" ? 1 : 2);
+  synthetic_split(data, split, o);
   return std::make_unique<data::SyntheticStreets>(o);
 }
 
@@ -86,17 +127,21 @@ DataSettings data_settings(const Config& config) {
   DataSettings s;
   s.kind = data.choice("kind", kKinds);
   std::tie(s.crop_height, s.crop_width) = crop_size(data);
-  const std::string recipe =
-      data.choice("augment", {"rotate_scale_crop", "resize_crop"}, {.fallback = "rotate_scale_crop"});
-  const bool is_resize_crop = recipe == "resize_crop";
-  if (is_resize_crop) {
-    refuse(data, {"random_rotate", "random_scale"}, "rotate_scale_crop", recipe);
+  std::vector<std::string> recipes{"rotate_scale_crop", "resize_crop"};
+  // A label map would have to follow it; a class stays what it is.
+  if (of_whole_images(s.kind)) recipes.insert(recipes.begin(), "random_resized_crop");
+  const std::string recipe = data.choice("augment", recipes, {.fallback = recipes.front()});
+  if (recipe != "rotate_scale_crop") refuse(data, {"random_rotate", "random_scale"}, "rotate_scale_crop", recipe);
+  if (recipe != "resize_crop") refuse(data, {"shortest_edge", "max_long_edge"}, "resize_crop", recipe);
+  if (recipe != "random_resized_crop") refuse(data, {"crop_area"}, "random_resized_crop", recipe);
+  if (recipe == "resize_crop") {
     const data::ResizeCropTransform::Options options = resize_crop(data);
     if (s.crop_height == 0 && options.shortest_edge.size() > 1)
       throw data.error("crop", "a size, as images of several sizes make no batch", "none");
     s.augment = options;
+  } else if (recipe == "random_resized_crop") {
+    s.augment = random_resized_crop(data, s.crop_height, s.crop_width);
   } else {
-    refuse(data, {"shortest_edge", "max_long_edge"}, "resize_crop", recipe);
     s.augment = rotate_scale_crop(data);
   }
   std::visit(
@@ -111,10 +156,12 @@ DataSettings data_settings(const Config& config) {
   return s;
 }
 
-std::unique_ptr<data::Dataset> make_dataset(const Config& config, const std::string& split) {
+std::unique_ptr<data::Dataset> make_dataset(const Config& config, const std::string& split, const DatasetUse& use) {
   const Config data = config.table("data");
   const std::string kind = data.choice("kind", kKinds);
-  if (kind == "list_folder") return make_list_folder(data, split);
+  if (kind == "list_folder") return make_list_folder(data, split, use);
+  if (kind == "image_folder") return make_image_folder(data, split, use);
+  if (kind == "synthetic_shapes") return make_shapes(data, split);
   if (kind == "cityscapes") return make_cityscapes(data, split);
   return make_synthetic(data, split);
 }
@@ -122,6 +169,8 @@ std::unique_ptr<data::Dataset> make_dataset(const Config& config, const std::str
 std::unique_ptr<data::Transform> make_train_transform(const DataSettings& settings) {
   if (const auto* o = std::get_if<data::ResizeCropTransform::Options>(&settings.augment))
     return std::make_unique<data::ResizeCropTransform>(*o);
+  if (const auto* o = std::get_if<data::RandomResizedCrop::Options>(&settings.augment))
+    return std::make_unique<data::RandomResizedCrop>(*o);
   return std::make_unique<data::TrainTransform>(std::get<data::TrainTransform::Options>(settings.augment));
 }
 

@@ -35,6 +35,11 @@ Tensor upload_images(const data::Batch& batch, const kernels::Normalization& nor
 }
 
 Tensor upload_labels(const data::Batch& batch, Device& device) {
+  if (!batch.classes.empty()) {
+    Tensor classes = Tensor::empty({batch.size}, DType::i64, device);
+    device.copy_from_host(classes.raw(), batch.classes.data(), classes.nbytes());
+    return classes;
+  }
   Tensor labels = Tensor::empty({batch.size, batch.height, batch.width}, DType::u8, device);
   device.copy_from_host(labels.raw(), batch.labels.data(), labels.nbytes());
   return labels;

@@ -12,7 +12,9 @@ struct NetworkLoss {
   std::vector<models::AuxiliaryLoss> auxiliary;
 };
 
-// x: a batch as the network wants it. labels: u8 [N,H,W] on the same device; pixels of `ignore_index` do not count.
+// x: a batch as the network wants it. labels, on the same device: u8 [N,H,W], of which pixels of `ignore_index` do not
+// count; for a classifier i64 [N], and the loss is the mean cross-entropy over the images. Throws ArgumentError where a
+// classifier gives more than one cell of scores an image.
 NetworkLoss network_loss(models::Model& model, const Tensor& x, const Tensor& labels, int ignore_index);
 
 }  // namespace segrt::train

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "models/model.h"
 
 namespace segrt::train {
 namespace {
@@ -36,10 +37,24 @@ void parameter_settings(const Config& train, Sgd::Options& optimizer) {
     optimizer.lr_factors.emplace_back(part, factors.number(part, {.min = 0}));
 }
 
-// Each of the two ways of resizing has its own keys; one of the other way would do nothing.
-void require_absent(const Config& eval, const std::vector<std::string>& keys, const std::string& resize) {
+bool classifies(const Config& config) { return models::task_of(config.table("model")) == models::Task::classification; }
+
+// Each task and each way of resizing has its own keys; one of another would do nothing.
+void require_absent(const Config& table, const std::vector<std::string>& keys, const std::string& setting) {
   for (const std::string& key : keys)
-    if (eval.has(key)) throw eval.error(key, "no such key with eval.resize = \"" + resize + '"', "a value");
+    if (table.has(key)) throw table.error(key, "no such key with " + setting, "a value");
+}
+
+data::CentreCrop::Options centre_crop_settings(const Config& eval) {
+  constexpr int64_t kMaxSide = data::kMaxImageSide;
+  require_absent(eval,
+                 {"average", "resize", "scales", "sizes", "max_long_edge", "base_shortest_edge", "base_max_long_edge"},
+                 "model.task = \"classification\"");
+  const int scale_size = eval.integer32("scale_size", {.fallback = 256, .min = 1, .max = kMaxSide});
+  const int crop_size = eval.integer32("crop_size", {.fallback = 224, .min = 1, .max = kMaxSide});
+  if (crop_size > scale_size)
+    throw eval.error("crop_size", "at most eval.scale_size, " + std::to_string(scale_size), std::to_string(crop_size));
+  return {.scale_size = scale_size, .crop_size = crop_size};
 }
 }  // namespace
 
@@ -53,6 +68,7 @@ TrainSettings train_settings(const Config& config) {
   else
     s.iterations = train.integer("iterations", {.min = 1});
   s.batch = train.integer32("batch", {.min = 1});
+  s.drop_last = train.boolean("drop_last", {.fallback = !classifies(config)});
   train.choice("optimizer", {"sgd"}, {.fallback = "sgd"});
   s.optimizer.schedule = schedule_settings(train);
   s.schedule_per_epoch = train.choice("schedule_per", {"epoch", "iteration"},
@@ -82,25 +98,36 @@ ValidateSettings validate_settings(const Config& config) {
   const Config validate = config.table("validate");
   ValidateSettings s;
   s.every = validate.integer32("every", {.fallback = 1, .min = 0});
+  s.limit = validate.integer("limit", {.fallback = 0, .min = 0});
+  if (classifies(config)) {
+    require_absent(validate, {"mode"}, "model.task = \"classification\"");
+    s.best = validate.choice("best", {"top1", "top5"}, {.fallback = "top1"});
+    return s;
+  }
   s.crops = validate.choice("mode", {"whole", "crops"}, {.fallback = "whole"}) == "crops";
   s.best = validate.choice("best", {"miou", "pixel_accuracy"}, {.fallback = s.crops ? "pixel_accuracy" : "miou"});
   if (s.crops && s.best == "miou") throw validate.error("best", "pixel_accuracy with mode = \"crops\"", "\"miou\"");
-  s.limit = validate.integer("limit", {.fallback = 0, .min = 0});
   return s;
 }
 
 EvalSettings eval_settings(const Config& config) {
   const Config eval = config.table("eval");
   EvalSettings s;
+  if (classifies(config)) {
+    s.centre_crop = centre_crop_settings(eval);
+    return s;
+  }
+  require_absent(eval, {"scale_size", "crop_size"}, "model.task = \"segmentation\"");
   if (eval.choice("average", {"log_probabilities", "logits"}, {.fallback = "log_probabilities"}) == "logits")
     s.average = Average::logits;
   if (eval.choice("resize", {"ratio", "shortest_edge"}, {.fallback = "ratio"}) == "ratio") {
-    require_absent(eval, {"sizes", "max_long_edge", "base_shortest_edge", "base_max_long_edge"}, "ratio");
+    require_absent(eval, {"sizes", "max_long_edge", "base_shortest_edge", "base_max_long_edge"},
+                   "eval.resize = \"ratio\"");
     s.scales = eval.numbers("scales",
                             {.fallback = std::vector<double>{1.0, 0.5, 0.75, 1.25, 1.5, 1.75}, .max = 8, .above = 0});
     return s;
   }
-  require_absent(eval, {"scales"}, "shortest_edge");
+  require_absent(eval, {"scales"}, "eval.resize = \"shortest_edge\"");
   constexpr int64_t kMaxSide = 1 << 15;
   const auto edge = [&](const char* key, int64_t fallback) {
     return eval.integer32(key, {.fallback = fallback, .min = 0, .max = kMaxSide});

@@ -7,6 +7,7 @@
 
 #include "core/config.h"
 #include "core/dtype.h"
+#include "data/random_resized_crop.h"
 #include "train/data_settings.h"
 #include "train/optimizer.h"
 #include "train/shortest_edge.h"
@@ -18,6 +19,7 @@ struct TrainSettings {
   int epochs = 0;          // the length of training: either this
   int64_t iterations = 0;  // or this is set, the other 0
   int batch = 0;
+  bool drop_last = true;   // of an epoch: the batch that is not full; kept by default in classification
   Sgd::Options optimizer;  // schedule.steps_per_unit and total are filled in by the trainer
   bool schedule_per_epoch = true;
   DType precision = DType::f32;  // of activations
@@ -37,9 +39,10 @@ TrainSettings train_settings(const Config& config);
 // [validate]: what happens during training after every `every` epochs (0: never) and at its end.
 struct ValidateSettings {
   int every = 1;
-  bool crops = false;         // pixel accuracy on random crops (DRN's published recipe) in place of whole images
-  std::string best = "miou";  // the score that picks the best checkpoint: "miou" or "pixel_accuracy"
-  int64_t limit = 0;          // images; 0: all
+  bool crops = false;  // pixel accuracy on random crops (DRN's published recipe) in place of whole images
+  // The score that picks the best checkpoint: "miou" or "pixel_accuracy"; in classification "top1" or "top5".
+  std::string best = "miou";
+  int64_t limit = 0;  // images; 0: all
 };
 ValidateSettings validate_settings(const Config& config);
 
@@ -51,7 +54,8 @@ struct EvalSettings {
   Average average = Average::log_probabilities;
   std::vector<double> scales = {1};
   std::vector<ShortestEdge> edges = {};
-  ShortestEdge base = {};  // what every image is resized to first
+  ShortestEdge base = {};                      // what every image is resized to first
+  data::CentreCrop::Options centre_crop = {};  // classification: all there is
 };
 EvalSettings eval_settings(const Config& config);
 

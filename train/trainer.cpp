@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "train/classification.h"
 #include "train/evaluator.h"
 #include "train/loss_window.h"
 #include "train/network_input.h"
@@ -42,26 +43,17 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
   nn::Init init(device_, settings_.seed);
   model_ = build(config.table("model"), init);
   config.check_unused();
-  if (model_->task() != models::Task::segmentation)
-    throw config.error("model.task", "\"segmentation\" (training of classifiers is not there yet)",
-                       "\"classification\"");
-  if (train_set_->classes().size() != model_->classes())
-    throw config.error("model.classes", fmt::format("{} as {} has", train_set_->classes().size(), train_set_->name()),
-                       std::to_string(model_->classes()));
-  const int multiple = model_->size_multiple();
-  const int crop_height = data_settings_.crop_height, crop_width = data_settings_.crop_width;
-  if (crop_height % multiple != 0 || crop_width % multiple != 0)
-    throw config.error("data.crop", fmt::format("multiples of {} for {}", multiple, model_->name()),
-                       fmt::format("{}x{}", crop_height, crop_width));
+  check_data();
   if (!settings_.pretrained.empty())
     notice_ = load_pretrained(settings_.pretrained, *model_, settings_.pretrained_strict);
 
   transform_ = make_train_transform(data_settings_);
-  crop_transform_ = make_crop_transform(data_settings_);
-  loader_ = std::make_unique<data::Loader>(
-      *train_set_, *transform_, device_,
-      data::Loader::Options{
-          .batch_size = settings_.batch, .workers = data_settings_.workers, .seed = data_settings_.seed});
+  if (validate_settings_.crops) crop_transform_ = make_crop_transform(data_settings_);
+  loader_ = std::make_unique<data::Loader>(*train_set_, *transform_, device_,
+                                           data::Loader::Options{.batch_size = settings_.batch,
+                                                                 .workers = data_settings_.workers,
+                                                                 .drop_last = settings_.drop_last,
+                                                                 .seed = data_settings_.seed});
 
   normalization_ = input_normalization(*model_, train_set_->mean(), train_set_->std());
 
@@ -74,6 +66,29 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
 }
 
 Trainer::~Trainer() = default;
+
+// That data and network fit each other.
+void Trainer::check_data() const {
+  const bool classifies = model_->task() == models::Task::classification;
+  if (train_set_->is_classification() != classifies)
+    throw config_.error("data.kind",
+                        classifies ? "a dataset of images with one class each for model.task = \"classification\""
+                                   : "a dataset with label maps for model.task = \"segmentation\"",
+                        '"' + data_settings_.kind + '"');
+  for (const data::Dataset* set : {train_set_.get(), val_set_.get()})
+    if (set->classes().size() != model_->classes())
+      throw config_.error("model.classes", fmt::format("{} as {} has", set->classes().size(), set->name()),
+                          std::to_string(model_->classes()));
+  const auto require_multiple = [&](const char* key, int height, int width, int multiple) {
+    if (height % multiple != 0 || width % multiple != 0)
+      throw config_.error(key, fmt::format("multiples of {} for {}", multiple, model_->name()),
+                          fmt::format("{}x{}", height, width));
+  };
+  require_multiple("data.crop", data_settings_.crop_height, data_settings_.crop_width, model_->size_multiple());
+  if (!classifies) return;
+  const int crop_size = eval_settings_.centre_crop.crop_size;
+  require_multiple("eval.crop_size", crop_size, crop_size, model_->pad_multiple());
+}
 
 void Trainer::resume() {
   progress_ = load_checkpoint(run_.latest(), *model_, *optimizer_);
@@ -207,27 +222,41 @@ void Trainer::renew_statistics(RunLog& log) {
                           settings_.precise_bn_batches, seconds_since(start)));
 }
 
+std::map<std::string, double> Trainer::scores_on_crops() {
+  data::Loader loader(*val_set_, *crop_transform_, device_,
+                      {.batch_size = static_cast<int>(std::min<int64_t>(settings_.batch, val_set_->size())),
+                       .workers = data_settings_.workers,
+                       .shuffle = false,
+                       .drop_last = true,
+                       .endless = false,
+                       .seed = data_settings_.seed});
+  loader.seek({progress_.epoch, 0});
+  return validate_crops(*model_, loader, normalization_, settings_.precision, val_set_->classes().ignore_index,
+                        device_);
+}
+
+std::map<std::string, double> Trainer::validation_scores() {
+  if (model_->task() == models::Task::classification) {
+    const ClassifierEvaluation evaluation{.centre_crop = eval_settings_.centre_crop,
+                                          .precision = settings_.precision,
+                                          .mean = train_set_->mean(),
+                                          .std = train_set_->std(),
+                                          .batch = std::min(settings_.batch, 32),
+                                          .workers = data_settings_.workers,
+                                          .limit = validate_settings_.limit};
+    return validation_values(evaluation.run(*model_, *val_set_));
+  }
+  if (validate_settings_.crops) return scores_on_crops();
+  Evaluator::Options options = evaluation_options(eval_settings_, /*multi_scale=*/false, /*flip=*/false);
+  options.precision = settings_.precision;
+  options.mean = train_set_->mean();
+  options.std = train_set_->std();
+  return validate_images(*model_, *val_set_, options, validate_settings_.limit);
+}
+
 // Whether this is the best score so far.
 bool Trainer::validate(RunLog& log) {
-  std::map<std::string, double> values;
-  if (validate_settings_.crops) {
-    data::Loader loader(*val_set_, *crop_transform_, device_,
-                        {.batch_size = static_cast<int>(std::min<int64_t>(settings_.batch, val_set_->size())),
-                         .workers = data_settings_.workers,
-                         .shuffle = false,
-                         .drop_last = true,
-                         .endless = false,
-                         .seed = data_settings_.seed});
-    loader.seek({progress_.epoch, 0});
-    values =
-        validate_crops(*model_, loader, normalization_, settings_.precision, val_set_->classes().ignore_index, device_);
-  } else {
-    Evaluator::Options options = evaluation_options(eval_settings_, /*multi_scale=*/false, /*flip=*/false);
-    options.precision = settings_.precision;
-    options.mean = train_set_->mean();
-    options.std = train_set_->std();
-    values = validate_images(*model_, *val_set_, options, validate_settings_.limit);
-  }
+  const std::map<std::string, double> values = validation_scores();
   model_->set_training(true);
   last_validated_step_ = progress_.step;
   log.values("val", progress_.step, progress_.epoch, values);

@@ -1,9 +1,11 @@
-// Trains a segmentation network as its TOML file says: data, forward, loss, backward, update; validation, checkpoints,
-// resume.
+// Trains a segmentation network or a classifier as its TOML file says: data, forward, loss, backward, update;
+// validation, checkpoints, resume.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "data/loader.h"
 #include "kernels/elementwise.h"
@@ -36,11 +38,14 @@ class Trainer {
  private:
   struct Window;  // what has happened since the last report
 
+  void check_data() const;
   void step(const data::Batch& batch, Window& window);
   void report(RunLog& log, Window& window);
   void check_losses(const Window& window, const Tensor& input);
   void finish_epoch(RunLog& log);
   void renew_statistics(RunLog& log);
+  std::map<std::string, double> scores_on_crops();
+  std::map<std::string, double> validation_scores();
   bool validate(RunLog& log);
   void save(RunLog& log, bool is_best);
 
