@@ -18,22 +18,6 @@ namespace segrt::apps {
 namespace {
 namespace fs = std::filesystem;
 
-// For a weight file without a card. The photos need not be of the dataset that the configuration names, so that one may
-// be absent: ImageNet's mean and std, and the names of its list of classes if there is one.
-train::DatasetCard configured_card(const Config& config, int classes) {
-  const Config data = config.table("data");
-  if (train::data_settings(config).kind != "image_folder" || fs::exists(data.path("root")))
-    return train::card_of(*train::make_dataset(config, "val"));
-  std::vector<std::string> names;
-  const std::string list = data.text("class_names", {.fallback = ""});
-  if (!list.empty()) names = data::read_class_names(list);
-  for (int c = 0; list.empty() && c < classes; ++c) names.push_back(fmt::format("class {}", c));
-  if (names.size() != static_cast<size_t>(classes))
-    throw data.error("class_names", fmt::format("a file of {} classes, as model.classes says", classes),
-                     fmt::format("{}", names.size()));
-  return {.mean = data::kImagenetMean, .std = data::kImagenetStd, .classes = data::class_names(std::move(names))};
-}
-
 // The class that a user named: by its whole name, else by its index.
 int64_t class_named(const std::string& text, const std::vector<std::string>& names) {
   const auto found = std::find(names.begin(), names.end(), text);
@@ -71,7 +55,7 @@ void predict_classes(const ClassPrediction& a, Device& device) {
   const LoadedModel loaded = load_classifier(a, device);
   const int classes = loaded.model->classes();
   const train::DatasetCard card =
-      a.config.empty() ? train::checkpoint_card(a.checkpoint) : configured_card(loaded.config, classes);
+      a.config.empty() ? train::checkpoint_card(a.checkpoint) : train::configured_card(loaded.config);
   const std::vector<std::string>& names = card.classes.names;
   if (names.size() != static_cast<size_t>(classes))
     throw ConfigError(fmt::format("{}: the model has {} classes, its dataset {}", a.checkpoint, classes, names.size()));

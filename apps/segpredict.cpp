@@ -50,8 +50,8 @@ int predict(const Arguments& a) {
     throw ArgumentError("--cam: class activation maps are those of a classifier; this is a segmentation network");
   if (a.output.empty()) throw ArgumentError("-o: a folder for the pictures is needed");
   const apps::LoadedModel loaded = apps::load_model(checkpoint, a.config, a.common.set, *device, !a.no_strict);
-  const train::DatasetCard card = a.config.empty() ? train::checkpoint_card(checkpoint)
-                                                   : train::card_of(*train::make_dataset(loaded.config, "val"));
+  const train::DatasetCard card =
+      a.config.empty() ? train::checkpoint_card(checkpoint) : train::configured_card(loaded.config);
   train::Evaluator::Options options = train::evaluation_options(train::eval_settings(loaded.config), a.ms, a.flip);
   options.precision = train::train_settings(loaded.config).precision;
   options.mean = card.mean;

@@ -95,9 +95,7 @@ PredictionFile Cityscapes::prediction_file(const std::string& sample, const Imag
           .palette = cityscapes_label_colours()};
 }
 
-std::array<double, 3> Cityscapes::mean() const {
-  return {0.29010095242892997, 0.32808144844279574, 0.28696394422942517};
-}
-std::array<double, 3> Cityscapes::std() const { return {0.1829540508368939, 0.18656561047509476, 0.18447508988480435}; }
+std::array<double, 3> Cityscapes::mean() const { return kCityscapesMean; }
+std::array<double, 3> Cityscapes::std() const { return kCityscapesStd; }
 
 }  // namespace segrt::data

@@ -11,6 +11,11 @@
 
 namespace segrt::data {
 
+// Of the pixels of up to 500 training images together, as published with DRN (Yu et al. 2017).
+inline constexpr std::array<double, 3> kCityscapesMean = {0.29010095242892997, 0.32808144844279574,
+                                                          0.28696394422942517},
+                                       kCityscapesStd = {0.1829540508368939, 0.18656561047509476, 0.18447508988480435};
+
 class Cityscapes final : public Dataset {
  public:
   // Which label maps are read: train ids as they are; label ids, mapped to train ids on the way; per frame the train
@@ -36,7 +41,6 @@ class Cityscapes final : public Dataset {
   // For the test server: label ids, as a PNG with the published colours for a palette, all in one folder under the
   // names of the images.
   PredictionFile prediction_file(const std::string& sample, const Image& prediction) const override;
-  // Of up to 500 training images' pixels together, as published with DRN (Yu et al. 2017).
   std::array<double, 3> mean() const override;
   std::array<double, 3> std() const override;
 

@@ -117,8 +117,6 @@ std::string load_pretrained(const fs::path& path, models::Model& model, bool str
   return text;
 }
 
-DatasetCard card_of(const data::Dataset& dataset) { return {dataset.mean(), dataset.std(), dataset.classes()}; }
-
 DatasetCard checkpoint_card(const fs::path& path) {
   const std::unique_ptr<WeightFile> opened = open_weight_file(path.string());
   const WeightFile& file = *opened;

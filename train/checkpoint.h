@@ -11,6 +11,7 @@
 #include "core/config.h"
 #include "data/dataset.h"
 #include "models/model.h"
+#include "train/dataset_card.h"
 #include "train/optimizer.h"
 
 namespace segrt::train {
@@ -26,13 +27,6 @@ struct Progress {
 };
 
 inline constexpr const char* kTrainPrefix = "train/";
-
-// What a user of the weights must know of the data they were trained on.
-struct DatasetCard {
-  std::array<double, 3> mean{}, std{};  // per RGB channel, in units of [0,1]
-  data::LabelTable classes = {};
-};
-DatasetCard card_of(const data::Dataset& dataset);
 
 // Writes weights, optimizer state, progress, the configuration and the dataset's card; atomic. Throws FileError.
 void save_checkpoint(const std::filesystem::path& path, models::Model& model, const Sgd& optimizer,

@@ -21,9 +21,10 @@ struct Arguments {
 
 #if SEGRT_HAS_ONNX
 // The data set's mean and std, for networks that leave them to it.
-void add_card(const Arguments& a, const models::Model& model, models::OnnxOptions& options) {
-  if (model.preprocessing() || !a.config.empty()) return;
-  const train::DatasetCard card = train::checkpoint_card(a.checkpoint);
+void add_card(const Arguments& a, const Config& config, const models::Model& model, models::OnnxOptions& options) {
+  if (model.preprocessing()) return;
+  const train::DatasetCard card =
+      a.config.empty() ? train::checkpoint_card(a.checkpoint) : train::configured_card(config);
   options.metadata.emplace_back(
       "preprocessing",
       nlohmann::json{{"channels", "RGB"}, {"divide_by", 255}, {"mean", card.mean}, {"std", card.std}}.dump());
@@ -43,7 +44,7 @@ int export_onnx(Arguments a) {
                               .output = a.maps == "logits"   ? Output::logits
                                         : a.maps == "labels" ? Output::labels
                                                              : Output::log_probabilities};
-  add_card(a, *loaded.model, options);
+  add_card(a, loaded.config, *loaded.model, options);
   models::export_onnx(*loaded.model, options, a.output);
   fmt::print("{} -> {}: input image [{},3,{},{}], output {}\n", a.checkpoint, a.output,
              a.free_batch ? "N" : std::to_string(sizes[0]), sizes[1], sizes[2], a.maps);
