@@ -37,15 +37,15 @@ void copy_element(const TorchType& type, const std::byte* from, std::byte* to) {
 }  // namespace
 
 TorchCheckpoint::TorchCheckpoint(const std::string& path, bool with_scalars) : WeightFile(path), file_(path) {
-  read(file_->bytes(), with_scalars);
+  open(file_->bytes(), with_scalars);
 }
 
 TorchCheckpoint::TorchCheckpoint(const std::string& path, std::span<const std::byte> file, bool with_scalars)
     : WeightFile(path) {
-  read(file, with_scalars);
+  open(file, with_scalars);
 }
 
-void TorchCheckpoint::read(std::span<const std::byte> file, bool with_scalars) {
+void TorchCheckpoint::open(std::span<const std::byte> file, bool with_scalars) {
   const bool is_zip = file.size() >= 2 && file[0] == std::byte{'P'} && file[1] == std::byte{'K'};
   const TorchContents contents = is_zip ? read_torch_zip(path(), file) : read_torch_stream(path(), file);
   // Expanded and shared storages unfold when they are read. Weights do so by small factors; a bomb by large ones.

@@ -38,7 +38,7 @@ class TorchCheckpoint final : public WeightFile {
     int64_t elements;
     bool is_contiguous;
   };
-  void read(std::span<const std::byte> file, bool with_scalars);
+  void open(std::span<const std::byte> file, bool with_scalars);
   void add(const TorchContents& contents, size_t tensor, const std::vector<int64_t>& shape);
 
   std::optional<MappedFile> file_;
