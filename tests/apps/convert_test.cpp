@@ -19,11 +19,11 @@ name = "drn_d_22"
 classes = 19
 [data]
 kind = "synthetic"
-height = 24
-width = 32
+height = 32
+width = 40
 train_size = 2
 val_size = 2
-crop = [24, 32]
+crop = [32, 40]
 workers = 1
 [train]
 iterations = 1
