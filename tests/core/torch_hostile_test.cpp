@@ -160,12 +160,16 @@ TEST_CASE("hostile checkpoints: counts beyond the file") {
   check_says(refusal_of_object("\x95" + std::string(8, '\xff')), "a frame of");
   check_says(refusal_of_object("\x8b\xff\xff\xff\xff"), "oversize: an integer");
   check_says(refusal_of_object("\x8b" + test::le(uint32_t{5000}) + std::string(5000, '\1')), "oversize: an integer");
+  CHECK(refusal_of_object("}" + text("n") + "\x8a\x40" + std::string(64, '\x77') + "s").empty());
 }
 
 TEST_CASE("hostile checkpoints: depth, circles and bombs") {
   const size_t deep = 100'000;
   CHECK(refusal_of_object(std::string(deep, ']') + std::string(deep - 1, 'a')).empty());
-  CHECK(refusal_of_object("N" + std::string(deep, '\x85')).empty());
+  std::string tuples = "N";
+  for (size_t i = 0; i < deep; ++i) tuples += std::string("\x85q\0", 3);
+  CHECK(refusal_of_object(tuples).empty());
+  check_says(refusal_of_object("N" + std::string(deep, '\x85')), "oversize");  // no writer does without the memo
   check_says(refusal_of_object("]q" + std::string(1, '\0') + "h" + std::string(1, '\0') + "a"), "contains itself");
   const std::string self = "}r" + test::le(uint32_t{0}) + text("x") + "]j" + test::le(uint32_t{0}) + "as";
   check_says(refusal_of_object(self), "contains itself");
@@ -187,9 +191,18 @@ TEST_CASE("hostile checkpoints: depth, circles and bombs") {
   copies += "er" + test::le(uint32_t{0}) + "\x85r" + test::le(uint32_t{1}) + "](";
   for (int i = 0; i < 1000; ++i) copies += global("collections", "OrderedDict") + "j" + test::le(uint32_t{1}) + "R";
   check_says(refusal_of_object(copies + "e"), "oversize");
+  // One tensor, or one long text, in a list over and over.
+  const auto listed = [](const std::string& item, int times) {
+    std::string opcodes = "](" + item + "r" + test::le(uint32_t{0});
+    for (int i = 0; i < times; ++i) opcodes += std::string("h\0", 2);
+    return opcodes + "e";
+  };
+  stream.object = pickle(listed(TensorText{}.opcodes(), 100'000));
+  check_says(refusal(stream.bytes()), "oversize: it lists its tensors out of proportion");
+  check_says(refusal_of_object(listed(text(std::string(100'000, 't')), 10'000)), "oversize: its numbers and texts");
   // One long key on the way to many tensors.
   stream.object = "}" + text(std::string(100'000, 'k')) + "](" + TensorText{}.opcodes() + "r" + test::le(uint32_t{0});
-  for (int i = 0; i < 20'000; ++i) stream.object += "j" + test::le(uint32_t{0});
+  for (int i = 0; i < 2'000; ++i) stream.object += "j" + test::le(uint32_t{0});
   stream.object = pickle(stream.object + "es");
   check_says(refusal(stream.bytes()), "oversize: the paths");
 }
