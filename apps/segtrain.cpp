@@ -94,14 +94,16 @@ int main(int argc, char** argv) {
   CLI::App app("Trains a segmentation network or a classifier.", "segtrain");
   apps::CommonOptions common;
   std::string config, output;
-  bool resume = false;
+  bool resume = false, no_strict = false;
   app.add_option("config", config, "configuration, e.g. models/drn_d_22.toml")->required();
   app.add_option("-o,--output", output, "run directory (default: runs/<name of the configuration>, numbered if taken)");
   app.add_flag("--resume", resume, "continue the run from its latest checkpoint");
-  app.add_flag_callback(
-      "--no-strict", [&] { common.set.push_back("train.pretrained_strict=false"); },
-      "start from those of the weights of train.pretrained that fit, and list the others (default: --strict)");
+  app.add_flag("--no-strict,!--strict", no_strict,
+               "start from those of the weights of train.pretrained that fit, and list the others (default: --strict)");
   apps::add_device_options(app, common);
   apps::add_set_option(app, common);
-  return apps::run_program(app, argc, argv, [&] { return train_network(config, output, resume, common); });
+  return apps::run_program(app, argc, argv, [&] {
+    if (no_strict) common.set.push_back("train.pretrained_strict=false");
+    return train_network(config, output, resume, common);
+  });
 }

@@ -37,42 +37,38 @@ void copy_element(const TorchType& type, const std::byte* from, std::byte* to) {
 }  // namespace
 
 TorchCheckpoint::TorchCheckpoint(const std::string& path, bool with_scalars) : WeightFile(path), file_(path) {
-  read(file_->bytes(), with_scalars);
+  open(file_->bytes(), with_scalars);
 }
 
 TorchCheckpoint::TorchCheckpoint(const std::string& path, std::span<const std::byte> file, bool with_scalars)
     : WeightFile(path) {
-  read(file, with_scalars);
+  open(file, with_scalars);
 }
 
-void TorchCheckpoint::read(std::span<const std::byte> file, bool with_scalars) {
+void TorchCheckpoint::open(std::span<const std::byte> file, bool with_scalars) {
   const bool is_zip = file.size() >= 2 && file[0] == std::byte{'P'} && file[1] == std::byte{'K'};
   const TorchContents contents = is_zip ? read_torch_zip(path(), file) : read_torch_stream(path(), file);
   // Expanded and shared storages unfold when they are read. Weights do so by small factors; a bomb by large ones.
   const uint64_t limit = 16 * uint64_t{file.size()} + (uint64_t{1} << 20);
   uint64_t nbytes = 0;
   std::vector<WeightEntry> entries;
-  for (TorchLeaf& leaf : leaves_of(path(), contents, TorchLeaves::tensors)) {
-    const PickleObjects::Tensor& tensor = contents.objects.tensors[leaf.value.index()];
-    add(contents, leaf.value.index(), contents.objects.extents(tensor.sizes));
-    const Source& source = sources_.back();
-    const uint64_t left = limit - nbytes;
-    if (static_cast<uint64_t>(source.elements) > left / source.type->read_size)
+  each_tensor(path(), contents, [&](const std::string& name, const PickleObjects::Tensor& tensor) {
+    std::vector<int64_t> shape = contents.objects.extents(tensor.sizes);
+    const Source source = source_of(contents.objects, tensor, shape);
+    if (static_cast<uint64_t>(source.elements) > (limit - nbytes) / source.type->read_size)
       throw FileError(fmt::format("{}: oversize: with tensor {} of {} elements its tensors take more than {} bytes",
-                                  path(), shown_text(leaf.path), source.elements, limit));
+                                  path(), shown_text(name), source.elements, limit));
     nbytes += static_cast<uint64_t>(source.elements) * source.type->read_size;
-    entries.push_back({.name = std::move(leaf.path),
-                       .dtype = std::string(source.type->read_as),
-                       .shape = contents.objects.extents(tensor.sizes)});
-  }
+    entries.push_back({.name = name, .dtype = std::string(source.type->read_as), .shape = std::move(shape)});
+    sources_.push_back(source);
+  });
   std::map<std::string, std::string> metadata;
   if (with_scalars) metadata["scalars"] = scalars_json(path(), contents);
   set_contents(std::move(entries), std::move(metadata));
 }
 
-void TorchCheckpoint::add(const TorchContents& contents, size_t index, const std::vector<int64_t>& shape) {
-  const PickleObjects& objects = contents.objects;
-  const PickleObjects::Tensor& tensor = objects.tensors[index];
+TorchCheckpoint::Source TorchCheckpoint::source_of(const PickleObjects& objects, const PickleObjects::Tensor& tensor,
+                                                   const std::vector<int64_t>& shape) {
   const PickleObjects::Storage& storage = objects.storages[tensor.storage];
   const PickleObjects::Root& root = objects.roots[storage.root];
   Source source{
@@ -86,7 +82,7 @@ void TorchCheckpoint::add(const TorchContents& contents, size_t index, const std
   }
   if (source.elements != 0)
     source.first = root.data.subspan(static_cast<size_t>(storage.offset + tensor.offset) * root.type->size);
-  sources_.push_back(std::move(source));
+  return source;
 }
 
 std::span<const std::byte> TorchCheckpoint::values(size_t index, std::vector<std::byte>& buffer) const {

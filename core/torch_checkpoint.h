@@ -10,12 +10,11 @@
 #include <vector>
 
 #include "core/mapped_file.h"
+#include "core/pickle_objects.h"
 #include "core/torch_types.h"
 #include "core/weight_file.h"
 
 namespace segrt {
-
-struct TorchContents;
 
 // Every tensor under its path (core/torch_paths.h), strided and shared storages laid out in C order. bfloat16 is
 // widened to float32 and int8 and int16 to int32; other types stay.
@@ -38,8 +37,9 @@ class TorchCheckpoint final : public WeightFile {
     int64_t elements;
     bool is_contiguous;
   };
-  void read(std::span<const std::byte> file, bool with_scalars);
-  void add(const TorchContents& contents, size_t tensor, const std::vector<int64_t>& shape);
+  void open(std::span<const std::byte> file, bool with_scalars);
+  static Source source_of(const PickleObjects& objects, const PickleObjects::Tensor& tensor,
+                          const std::vector<int64_t>& shape);
 
   std::optional<MappedFile> file_;
   std::vector<Source> sources_;  // of entries()

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -13,6 +12,8 @@
 namespace segrt {
 namespace {
 using nlohmann::json;
+
+constexpr size_t kMaxScalarBytes = size_t{64} << 20;  // a safetensors header, where they go, has at most 100 MB
 
 // Base 10 of a little-endian two's complement number, by repeated division by 1e9.
 std::string decimal(std::string_view bytes) {
@@ -50,18 +51,22 @@ std::string real_text(double value) {
   return json(value).dump();
 }
 
+enum class Leaves { tensors, scalars };
+using Found = std::function<void(const std::string& path, const PickleValue& value)>;
+
 // Walks with a stack of its own.
 class PathWalker {
  public:
-  PathWalker(const std::string& file, const TorchContents& contents, TorchLeaves which)
+  PathWalker(const std::string& file, const TorchContents& contents, Leaves which, const Found& found)
       : file_(file),
         objects_(contents.objects),
         which_(which),
+        found_(found),
         open_(objects_.container_count(), false),
         visits_left_(16 * contents.pickle_bytes + 1024),
         path_bytes_left_(32 * contents.pickle_bytes + (size_t{1} << 20)) {}
 
-  std::vector<TorchLeaf> walk(const PickleValue& top) {
+  void walk(const PickleValue& top) {
     visit(top);
     while (!frames_.empty()) {
       Frame& frame = frames_.back();
@@ -88,7 +93,6 @@ class PathWalker {
       else
         visited();
     }
-    return std::move(leaves_);
   }
 
  private:
@@ -100,8 +104,8 @@ class PathWalker {
   [[noreturn]] void fail(const std::string& what) const { throw FileError(file_ + ": " + what); }
 
   bool is_leaf(const PickleValue& v) const {
-    if (v.kind == PickleKind::tensor) return which_ == TorchLeaves::tensors;
-    return which_ == TorchLeaves::scalars && v.kind <= PickleKind::text;
+    if (v.kind == PickleKind::tensor) return which_ == Leaves::tensors;
+    return which_ == Leaves::scalars && v.kind <= PickleKind::text;
   }
   bool is_wanted(const PickleValue& v) const { return v.is_container() || is_leaf(v); }
 
@@ -126,7 +130,7 @@ class PathWalker {
       frames_.push_back({value, objects_.container(value).first, 0, path_.size()});
     } else if (is_leaf(value)) {
       spend(path_.size());
-      leaves_.push_back({path_, value});
+      found_(path_, value);
     }
   }
   std::string key_text(const PickleValue& key) const {
@@ -143,12 +147,12 @@ class PathWalker {
 
   const std::string& file_;
   const PickleObjects& objects_;
-  TorchLeaves which_;
+  Leaves which_;
+  const Found& found_;
   std::vector<bool> open_;  // containers on the way to the current one
   size_t visits_left_, path_bytes_left_;
   std::vector<Frame> frames_ = {};
   std::string path_;
-  std::vector<TorchLeaf> leaves_ = {};
 };
 
 std::string value_json(const PickleObjects& objects, const PickleValue& v) {
@@ -164,22 +168,24 @@ std::string value_json(const PickleObjects& objects, const PickleValue& v) {
 }
 }  // namespace
 
-std::vector<TorchLeaf> leaves_of(const std::string& file, const TorchContents& contents, TorchLeaves which) {
-  return PathWalker(file, contents, which).walk(contents.top);
+void each_tensor(const std::string& file, const TorchContents& contents,
+                 const std::function<void(const std::string& path, const PickleObjects::Tensor& tensor)>& found) {
+  size_t left = contents.pickle_bytes / 16 + 1024;  // one takes 60 bytes or more, and its second name at least 16
+  PathWalker(file, contents, Leaves::tensors, [&](const std::string& path, const PickleValue& value) {
+    if (left-- == 0) throw FileError(file + ": oversize: it lists its tensors out of proportion to its size");
+    found(path, contents.objects.tensors[value.index()]);
+  }).walk(contents.top);
 }
 
 std::string scalars_json(const std::string& file, const TorchContents& contents) {
-  const std::vector<TorchLeaf> leaves = leaves_of(file, contents, TorchLeaves::scalars);
-  std::map<std::string_view, const PickleValue*> latest;  // a key that is written twice has its last value
-  for (const TorchLeaf& leaf : leaves) latest[leaf.path] = &leaf.value;
+  const size_t limit = std::min(32 * contents.pickle_bytes + (size_t{1} << 20), kMaxScalarBytes);
   std::string text = "{";
-  for (const TorchLeaf& leaf : leaves) {
-    const auto found = latest.find(leaf.path);
-    if (found == latest.end()) continue;
-    text += (text.size() > 1 ? ", " : "") + json(leaf.path).dump(-1, ' ', true, json::error_handler_t::replace) + ": " +
-            value_json(contents.objects, *found->second);
-    latest.erase(found);
-  }
+  PathWalker(file, contents, Leaves::scalars, [&](const std::string& path, const PickleValue& value) {
+    if (text.size() + path.size() + value.length > limit)
+      throw FileError(fmt::format("{}: oversize: its numbers and texts take more than {} bytes", file, limit));
+    text += (text.size() > 1 ? ", " : "") + json(path).dump(-1, ' ', true, json::error_handler_t::replace) + ": " +
+            value_json(contents.objects, value);
+  }).walk(contents.top);
   return text + "}";
 }
 

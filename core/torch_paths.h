@@ -3,26 +3,20 @@
 // '/': "state_dict/module.conv1.weight", "optimizer/state/0/momentum_buffer".
 #pragma once
 
+#include <functional>
 #include <string>
-#include <vector>
 
 #include "core/torch_archive.h"
 
 namespace segrt {
 
-struct TorchLeaf {
-  std::string path;
-  PickleValue value;
-};
-
-enum class TorchLeaves { tensors, scalars };
-
-// In the order of the file; inert objects are left out. Throws FileError for an object that holds itself, and for one
-// whose paths, through shared parts, are out of proportion to the pickle.
-std::vector<TorchLeaf> leaves_of(const std::string& file, const TorchContents& contents, TorchLeaves which);
+// Calls `found` for every tensor in the order of the file. Throws FileError for an object that holds itself, and for
+// one that unfolds, through shared parts, out of proportion to the pickle.
+void each_tensor(const std::string& file, const TorchContents& contents,
+                 const std::function<void(const std::string& path, const PickleObjects::Tensor& tensor)>& found);
 
 // Numbers, texts, booleans and null as a JSON object by path: {"epoch": 3, "best": 71.25}. Infinities, NaN and integers
-// beyond 64 bits are texts there.
+// beyond 64 bits are texts there; inert objects are left out. Throws as each_tensor, and for more than 64 MiB of it.
 std::string scalars_json(const std::string& file, const TorchContents& contents);
 
 }  // namespace segrt

@@ -11,9 +11,8 @@
 
 namespace segrt {
 namespace {
-// The whole of a 250,000-tensor checkpoint stays below a tenth of this.
-constexpr size_t kMaxObjects = size_t{1} << 25;
-constexpr size_t kMaxLongBytes = 1024;
+constexpr size_t kMaxObjects = size_t{1} << 25;  // of about 30 to a tensor
+constexpr size_t kMaxLongBytes = 64;
 constexpr uint8_t kMaxProtocol = 5;
 
 enum Opcode : uint8_t {
@@ -90,9 +89,9 @@ void Unpickler::fail(const std::string& what) const {
   throw FileError(fmt::format("{}: byte {}: {}", where_, opcode_at_, what));
 }
 
-// An opcode makes few objects; many of them from few bytes is a bomb.
+// What Python writes takes more than a byte an object; more of them from fewer bytes is a bomb.
 void Unpickler::check_size() const {
-  const size_t limit = std::min(kMaxObjects, 4 * bytes_.size() + 1024);
+  const size_t limit = std::min(kMaxObjects, bytes_.size() + 1024);
   if (objects_.size() > limit || stack_.size() > limit) fail(fmt::format("oversize: more than {} objects", limit));
 }
 

@@ -92,9 +92,17 @@ std::string load_weights(const fs::path& path, models::Model& model, bool strict
 
 std::string load_pretrained(const fs::path& path, models::Model& model, bool strict) {
   const std::unique_ptr<WeightFile> file = open_weights(path.string());
-  // A file of the same network has its names; else it is one that the network can start from.
-  bool same = true;
-  for (const auto& entry : model.state()) same = same && (entry.parameter == nullptr || file->contains(entry.path));
+  // A file of the same network has its names; else it is one that the network can start from. Where neither is
+  // complete, the better fit says which of the two it is.
+  int64_t parameters = 0, own_names = 0, start_names = 0;
+  for (const auto& entry : model.state()) {
+    if (entry.parameter == nullptr) continue;
+    ++parameters;
+    own_names += file->contains(entry.path);
+    const std::string start_name = model.pretrained_name(entry.path);
+    start_names += !start_name.empty() && file->contains(start_name);
+  }
+  const bool same = own_names == parameters || own_names > start_names;
   nn::LoadOptions options;
   options.strict = strict;
   options.ignore = is_training_state;

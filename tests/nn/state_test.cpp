@@ -7,6 +7,8 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/open_weights.h"
+#include "core/torch_checkpoint.h"
 #include "tests/support/tensors.h"
 #include "tests/support/tiny_network.h"
 
@@ -88,4 +90,44 @@ TEST_CASE_FIXTURE(Fixture, "num_batches_tracked may be absent; other buffers may
   write_safetensors(path, tensors);
   CHECK(test::error_of([&] { nn::load_state(*network(2), SafetensorsFile(path)); }).find("bn1.running_var") !=
         std::string::npos);
+}
+
+TEST_CASE_FIXTURE(Fixture, "weights go to PyTorch's format and back without a change of layout or bit") {
+  auto source = network(1);
+  write_safetensors(path, nn::state_dict(*source, *cpu));
+  write_torch_checkpoint((folder / "w.pth").string(), SafetensorsFile(path));
+  const auto weights = open_weights((folder / "w.pth").string());
+  CHECK(weights->entry("conv1.weight").shape == std::vector<int64_t>{8, 3, 3, 3});
+  CHECK(weights->entry("head.weight").shape == std::vector<int64_t>{4, 8, 1, 1});
+  auto copy = network(2);
+  CHECK(nn::load_state(*copy, *weights).loaded == 14);
+  const auto a = nn::state_dict(*source, *cpu), b = nn::state_dict(*copy, *cpu);
+  for (size_t i = 0; i < a.size(); ++i) CHECK(test::to_doubles(a[i].tensor) == test::to_doubles(b[i].tensor));
+}
+
+TEST_CASE_FIXTURE(Fixture, "not strict: what fits is loaded, the rest is listed and left as it was") {
+  auto source = network(1);
+  auto tensors = nn::state_dict(*source, *cpu);
+  tensors[0].name = "conv0.weight";
+  tensors[12].tensor = Tensor::zeros({5, 8, 1, 1}, DType::f32, *cpu);
+  write_safetensors(path, tensors);
+  auto target = network(2);
+  const auto before = nn::state_dict(*target, *cpu);
+  const nn::LoadReport report = nn::load_state(*target, SafetensorsFile(path), {.strict = false});
+  CHECK(report.loaded == 12);
+  CHECK(report.missing == std::vector<std::string>{"conv1.weight"});
+  CHECK(report.unexpected == std::vector<std::string>{"conv0.weight"});
+  CHECK(report.misshaped == std::vector<std::string>{"head.weight (file [5,8,1,1], model [4,8,1,1])"});
+  CHECK(!report.fits());
+  const auto after = nn::state_dict(*target, *cpu), from = nn::state_dict(*source, *cpu);
+  for (size_t i = 0; i < after.size(); ++i) {
+    CAPTURE(after[i].name);
+    const bool is_kept = after[i].name == "conv1.weight" || after[i].name == "head.weight";
+    CHECK(test::to_doubles(after[i].tensor) == test::to_doubles((is_kept ? before : from)[i].tensor));
+  }
+  for (NamedTensor& t : tensors) t.name += ".other";
+  write_safetensors(path, tensors);
+  CHECK(test::error_of([&] {
+          nn::load_state(*target, SafetensorsFile(path), {.strict = false});
+        }).find("none of these weights fits") != std::string::npos);
 }
