@@ -138,6 +138,24 @@ int write_stats(const StatsArguments& a, const apps::CommonOptions& common) {
   fmt::print("-> {}\n", a.output);
   return 0;
 }
+
+CLI::App* add_stats(CLI::App& app, StatsArguments& s) {
+  CLI::App& stats =
+      *app.add_subcommand("stats", "writes info.json: mean and std of the images, and how often each class is in them");
+  stats.add_option("config", s.config, "configuration, of which [data] is read")->required();
+  stats.add_option("--split", s.split, "which images: train, val or test")->capture_default_str();
+  stats.add_option("-o,--output", s.output, "file to write")->capture_default_str();
+  CLI::Option* const stats_limit = stats.add_option("--limit", s.limit, "the first so many images; 0: all")
+                                       ->capture_default_str()
+                                       ->check(CLI::NonNegativeNumber);
+  stats.add_option("--sample", s.sample, "so many random images (DRN's published figures: 500)")
+      ->check(CLI::PositiveNumber)
+      ->excludes(stats_limit);
+  stats.add_option("--seed", s.seed, "of --sample")->capture_default_str();
+  stats.add_flag("--force", s.force, "replace the file where it exists");
+  return &stats;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -178,19 +196,7 @@ int main(int argc, char** argv) {
   add_threads(information);
 
   StatsArguments s;
-  CLI::App& stats =
-      *app.add_subcommand("stats", "writes info.json: mean and std of the images, and how often each class is in them");
-  stats.add_option("config", s.config, "configuration, of which [data] is read")->required();
-  stats.add_option("--split", s.split, "which images: train, val or test")->capture_default_str();
-  stats.add_option("-o,--output", s.output, "file to write")->capture_default_str();
-  CLI::Option* const stats_limit = stats.add_option("--limit", s.limit, "the first so many images; 0: all")
-                                       ->capture_default_str()
-                                       ->check(CLI::NonNegativeNumber);
-  stats.add_option("--sample", s.sample, "so many random images (DRN's published figures: 500)")
-      ->check(CLI::PositiveNumber)
-      ->excludes(stats_limit);
-  stats.add_option("--seed", s.seed, "of --sample")->capture_default_str();
-  stats.add_flag("--force", s.force, "replace the file where it exists");
+  CLI::App& stats = *add_stats(app, s);
   apps::add_set_option(stats, common);
   add_threads(stats);
 
