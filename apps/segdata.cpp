@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/command_line.h"
@@ -78,6 +79,19 @@ void print_classes(const data::DatasetStatistics& s, const data::LabelTable& cla
   fmt::print("{:>5}  {:<16} {:>14} {:>8.3f}%\n", classes.ignore_index, "ignored", s.ignored, percent(s.ignored));
 }
 
+// The most frequent sizes; a collection of photos has thousands.
+void print_sizes(const data::DatasetStatistics& s) {
+  constexpr size_t kShown = 10;
+  std::vector<std::pair<std::pair<int, int>, int64_t>> sizes(s.sizes.begin(), s.sizes.end());
+  if (sizes.size() > kShown)
+    std::stable_sort(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  for (size_t i = 0; i < std::min(sizes.size(), kShown); ++i) {
+    const auto& [size, count] = sizes[i];
+    fmt::print("{:<12} {} images (width x height)\n", fmt::format("{}x{}", size.second, size.first), count);
+  }
+  if (sizes.size() > kShown) fmt::print("and {} other sizes\n", sizes.size() - kShown);
+}
+
 void print_class_images(const data::DatasetStatistics& s, const data::LabelTable& classes) {
   fmt::print("{:>5}  {:<24} {:>8}\n", "class", "name", "images");
   for (size_t k = 0; k < s.images_with.size(); ++k)
@@ -98,8 +112,7 @@ int info(const std::string& config_path, const std::string& split, int64_t limit
   fmt::print("{} ({}): {} images", dataset->name(), split, dataset->size());
   if (s.images < dataset->size()) fmt::print(", the first {} of them read", s.images);
   fmt::print("{}\n", dataset->has_labels() ? "" : ", no labels");
-  for (const auto& [size, count] : s.sizes)
-    fmt::print("{:<12} {} images (width x height)\n", fmt::format("{}x{}", size.second, size.first), count);
+  print_sizes(s);
   print_triple("measured", s.mean, s.std);
   print_triple("in use", dataset->mean(), dataset->std());
   print_labels(*dataset, s);
