@@ -34,7 +34,8 @@ std::vector<uint8_t> random_bytes(int64_t count, int below, uint64_t stream) {
   return bytes;
 }
 
-// What is timed: an image on the device to a class map (forward), or to updated weights (train).
+// What is timed: an image on the device to a class map or a classifier's scores (forward), or to updated weights
+// (train).
 class Workload {
  public:
   Workload(const Arguments& a, const std::vector<int64_t>& sizes, const Config& config, Device& device)
@@ -45,8 +46,11 @@ class Workload {
     const Tensor raw = Tensor::from<uint8_t>(shape, random_bytes(shape.numel(), 256, 1), device);
     input_ = Tensor::empty(shape, parse_dtype(a.precision), device);
     kernels::normalize_u8(raw, train::input_normalization(*model_, {0.5, 0.5, 0.5}, {0.25, 0.25, 0.25}), input_);
-    labels_ = Tensor::from<uint8_t>({sizes[0], sizes[1], sizes[2]},
-                                    random_bytes(sizes[0] * sizes[1] * sizes[2], model_->classes(), 2), device);
+    if (model_->task() == models::Task::classification)
+      labels_ = Tensor::zeros({sizes[0]}, DType::i64, device);
+    else
+      labels_ = Tensor::from<uint8_t>({sizes[0], sizes[1], sizes[2]},
+                                      random_bytes(sizes[0] * sizes[1] * sizes[2], model_->classes(), 2), device);
     model_->set_training(training_);
     inference_ = std::make_unique<models::CapturedInference>(*model_);
     if (training_) {
@@ -60,6 +64,7 @@ class Workload {
     if (!training_) {
       const NoGrad no_grad(device_);
       const models::Head head = inference_->forward(input_).front();
+      if (model_->task() == models::Task::classification) return;
       nn::segmentation_argmax(head.scores.value(), head.up, static_cast<int>(input_.dim(1)),
                               static_cast<int>(input_.dim(2)));
       return;

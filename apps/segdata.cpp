@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/command_line.h"
@@ -78,6 +79,19 @@ void print_classes(const data::DatasetStatistics& s, const data::LabelTable& cla
   fmt::print("{:>5}  {:<16} {:>14} {:>8.3f}%\n", classes.ignore_index, "ignored", s.ignored, percent(s.ignored));
 }
 
+// The most frequent sizes; a collection of photos has thousands.
+void print_sizes(const data::DatasetStatistics& s) {
+  constexpr size_t kShown = 10;
+  std::vector<std::pair<std::pair<int, int>, int64_t>> sizes(s.sizes.begin(), s.sizes.end());
+  if (sizes.size() > kShown)
+    std::stable_sort(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  for (size_t i = 0; i < std::min(sizes.size(), kShown); ++i) {
+    const auto& [size, count] = sizes[i];
+    fmt::print("{:<12} {} images (width x height)\n", fmt::format("{}x{}", size.second, size.first), count);
+  }
+  if (sizes.size() > kShown) fmt::print("and {} other sizes\n", sizes.size() - kShown);
+}
+
 void print_class_images(const data::DatasetStatistics& s, const data::LabelTable& classes) {
   fmt::print("{:>5}  {:<24} {:>8}\n", "class", "name", "images");
   for (size_t k = 0; k < s.images_with.size(); ++k)
@@ -98,8 +112,7 @@ int info(const std::string& config_path, const std::string& split, int64_t limit
   fmt::print("{} ({}): {} images", dataset->name(), split, dataset->size());
   if (s.images < dataset->size()) fmt::print(", the first {} of them read", s.images);
   fmt::print("{}\n", dataset->has_labels() ? "" : ", no labels");
-  for (const auto& [size, count] : s.sizes)
-    fmt::print("{:<12} {} images (width x height)\n", fmt::format("{}x{}", size.second, size.first), count);
+  print_sizes(s);
   print_triple("measured", s.mean, s.std);
   print_triple("in use", dataset->mean(), dataset->std());
   print_labels(*dataset, s);
@@ -138,6 +151,24 @@ int write_stats(const StatsArguments& a, const apps::CommonOptions& common) {
   fmt::print("-> {}\n", a.output);
   return 0;
 }
+
+CLI::App* add_stats(CLI::App& app, StatsArguments& s) {
+  CLI::App& stats =
+      *app.add_subcommand("stats", "writes info.json: mean and std of the images, and how often each class is in them");
+  stats.add_option("config", s.config, "configuration, of which [data] is read")->required();
+  stats.add_option("--split", s.split, "which images: train, val or test")->capture_default_str();
+  stats.add_option("-o,--output", s.output, "file to write")->capture_default_str();
+  CLI::Option* const stats_limit = stats.add_option("--limit", s.limit, "the first so many images; 0: all")
+                                       ->capture_default_str()
+                                       ->check(CLI::NonNegativeNumber);
+  stats.add_option("--sample", s.sample, "so many random images (DRN's published figures: 500)")
+      ->check(CLI::PositiveNumber)
+      ->excludes(stats_limit);
+  stats.add_option("--seed", s.seed, "of --sample")->capture_default_str();
+  stats.add_flag("--force", s.force, "replace the file where it exists");
+  return &stats;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -178,19 +209,7 @@ int main(int argc, char** argv) {
   add_threads(information);
 
   StatsArguments s;
-  CLI::App& stats =
-      *app.add_subcommand("stats", "writes info.json: mean and std of the images, and how often each class is in them");
-  stats.add_option("config", s.config, "configuration, of which [data] is read")->required();
-  stats.add_option("--split", s.split, "which images: train, val or test")->capture_default_str();
-  stats.add_option("-o,--output", s.output, "file to write")->capture_default_str();
-  CLI::Option* const stats_limit = stats.add_option("--limit", s.limit, "the first so many images; 0: all")
-                                       ->capture_default_str()
-                                       ->check(CLI::NonNegativeNumber);
-  stats.add_option("--sample", s.sample, "so many random images (DRN's published figures: 500)")
-      ->check(CLI::PositiveNumber)
-      ->excludes(stats_limit);
-  stats.add_option("--seed", s.seed, "of --sample")->capture_default_str();
-  stats.add_flag("--force", s.force, "replace the file where it exists");
+  CLI::App& stats = *add_stats(app, s);
   apps::add_set_option(stats, common);
   add_threads(stats);
 

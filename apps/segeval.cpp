@@ -94,6 +94,54 @@ void print_scores(const train::Evaluator::Result& result, const data::LabelTable
              static_cast<double>(result.images) / result.seconds);
 }
 
+// The dataset of --split, which must fit the network. All keys of the configuration are known after this.
+std::unique_ptr<data::Dataset> open_dataset(const Arguments& a, const apps::LoadedModel& loaded) {
+  std::unique_ptr<data::Dataset> dataset = train::make_dataset(loaded.config, a.split);
+  train::eval_settings(loaded.config);
+  train::train_settings(loaded.config);
+  train::data_settings(loaded.config);
+  train::validate_settings(loaded.config);
+  loaded.config.check_unused();
+  if (dataset->classes().size() != loaded.model->classes())
+    throw ConfigError(fmt::format("{}: {} has {} classes, the model {}", a.checkpoint, dataset->name(),
+                                  dataset->classes().size(), loaded.model->classes()));
+  const bool classifies = loaded.model->task() == models::Task::classification;
+  if (dataset->is_classification() != classifies)
+    throw ConfigError(fmt::format("{}: {} {}", a.checkpoint, dataset->name(),
+                                  classifies ? "has label maps, but the model is a classifier"
+                                             : "has a class for each image, but the model segments"));
+  return dataset;
+}
+
+void evaluate_segmentation(const Arguments& a, const apps::LoadedModel& loaded, const data::Dataset& dataset,
+                           const Device& device) {
+  train::Evaluator::Options options = train::evaluation_options(train::eval_settings(loaded.config), a.ms, a.flip);
+  options.precision = train::train_settings(loaded.config).precision;
+  options.mean = dataset.mean();
+  options.std = dataset.std();
+  train::RoutingShares routes;
+  const models::DynamicRouting* network = train::routing_network(*loaded.model);
+  if (network != nullptr && !(a.routing.empty() && a.json.empty()))
+    options.after_first_pass = [&] { routes.add(network->routing()); };
+  train::Evaluator evaluator(*loaded.model, options);
+  const int64_t total = a.limit > 0 ? std::min(a.limit, dataset.size()) : dataset.size();
+  fmt::print("{} on {}: {} images of {} ({}){}{}\n", a.checkpoint, device.description(), total, dataset.name(), a.split,
+             a.ms ? ", multi-scale" : "", a.flip ? ", mirrored" : "");
+  const bool terminal = isatty(STDERR_FILENO) == 1;
+  const auto result =
+      evaluator.evaluate(dataset, a.limit, [&](int64_t i, const data::Sample& sample, const data::Image& prediction) {
+        save_pictures(a, dataset, sample, prediction);
+        if (terminal) fmt::print(stderr, "\r{}/{}{}", i + 1, total, i + 1 == total ? "\r\x1b[K" : "");
+      });
+  if (!result.measured.empty()) fmt::print("{}\n", train::measured_table(result.measured));
+  if (dataset.has_labels())
+    print_scores(result, dataset.classes());
+  else
+    fmt::print("no labels: {} predictions in {:.1f} s\n", result.images, result.seconds);
+  if (!a.routing.empty()) data::write_png(a.routing, train::routing_picture(routes));
+  if (!a.json.empty()) write_json(a, result, dataset.classes(), network == nullptr ? nullptr : &routes);
+}
+
 int evaluate(Arguments& a) {
   if (a.checkpoint.empty()) {
     const auto run = train::newest_run("runs");
@@ -110,49 +158,11 @@ int evaluate(Arguments& a) {
                                                        {"--flip", a.flip},
                                                        {"--save-predictions", !a.predictions.empty()},
                                                        {"--save-overlays", !a.overlays.empty()}});
-  const train::EvalSettings settings = train::eval_settings(loaded.config);
-  const std::unique_ptr<data::Dataset> dataset = train::make_dataset(loaded.config, a.split);
-  const train::TrainSettings training = train::train_settings(loaded.config);  // the precision; and its keys are known
-  train::data_settings(loaded.config);
-  train::validate_settings(loaded.config);
-  loaded.config.check_unused();
-  if (dataset->classes().size() != loaded.model->classes())
-    throw ConfigError(fmt::format("{}: {} has {} classes, the model {}", a.checkpoint, dataset->name(),
-                                  dataset->classes().size(), loaded.model->classes()));
-  if (dataset->is_classification() != classifies)
-    throw ConfigError(fmt::format("{}: {} {}", a.checkpoint, dataset->name(),
-                                  classifies ? "has label maps, but the model is a classifier"
-                                             : "has a class for each image, but the model segments"));
-  if (classifies) {
+  const std::unique_ptr<data::Dataset> dataset = open_dataset(a, loaded);
+  if (classifies)
     apps::evaluate_classes({a.checkpoint, a.split, a.json, a.routing, a.limit}, loaded, *dataset, *device);
-    return 0;
-  }
-
-  train::Evaluator::Options options = train::evaluation_options(settings, a.ms, a.flip);
-  options.precision = training.precision;
-  options.mean = dataset->mean();
-  options.std = dataset->std();
-  train::RoutingShares routes;
-  const models::DynamicRouting* network = train::routing_network(*loaded.model);
-  if (network != nullptr && !(a.routing.empty() && a.json.empty()))
-    options.after_first_pass = [&] { routes.add(network->routing()); };
-  train::Evaluator evaluator(*loaded.model, options);
-  const int64_t total = a.limit > 0 ? std::min(a.limit, dataset->size()) : dataset->size();
-  fmt::print("{} on {}: {} images of {} ({}){}{}\n", a.checkpoint, device->description(), total, dataset->name(),
-             a.split, a.ms ? ", multi-scale" : "", a.flip ? ", mirrored" : "");
-  const bool terminal = isatty(STDERR_FILENO) == 1;
-  const auto result =
-      evaluator.evaluate(*dataset, a.limit, [&](int64_t i, const data::Sample& sample, const data::Image& prediction) {
-        save_pictures(a, *dataset, sample, prediction);
-        if (terminal) fmt::print(stderr, "\r{}/{}{}", i + 1, total, i + 1 == total ? "\r\x1b[K" : "");
-      });
-  if (!result.measured.empty()) fmt::print("{}\n", train::measured_table(result.measured));
-  if (dataset->has_labels())
-    print_scores(result, dataset->classes());
   else
-    fmt::print("no labels: {} predictions in {:.1f} s\n", result.images, result.seconds);
-  if (!a.routing.empty()) data::write_png(a.routing, train::routing_picture(routes));
-  if (!a.json.empty()) write_json(a, result, dataset->classes(), network == nullptr ? nullptr : &routes);
+    evaluate_segmentation(a, loaded, *dataset, *device);
   return 0;
 }
 }  // namespace

@@ -1,6 +1,6 @@
 // Image resizing, bit for bit that of Pillow 4 to 9: separable, antialiased, horizontal pass first. (Pillow 13 filters
-// vertically first for some sizes, most of them such that the width grows and the height shrinks; none is known among
-// those of the recipes here.)
+// vertically first for some sizes, which moves values by 1: where the width grows and the height shrinks, and for tall
+// windows of random resized crops; none is known among those of the other recipes here.)
 // Output i of a pass from `in` to `out` values has centre c = (i + 0.5) * in/out and sums the source values j in
 // [max(int(c - S*f + 0.5), 0), min(int(c + S*f + 0.5), in)) with weights filter((j - c + 0.5) / f), normalised to sum
 // 1; f = max(in/out, 1) and S is the support of the filter.

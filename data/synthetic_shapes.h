@@ -1,8 +1,9 @@
 // Procedural pictures of single objects for classification, so that a classifier trains with nothing downloaded.
 //
-// A class is a pair of shape and texture: "ring striped". The object lies anywhere, turned and scaled, in two colours
-// of its own; the background is a gradient of two others with patches and strokes over it, light and noise differ.
-// Colours are drawn alike for all classes, so they tell nothing; what tells is the outline together with the surface.
+// A class is a pair of shape and texture: "ring striped". The object lies anywhere, turned and scaled, in a bright
+// colour and a shade of it; the background is a darker gradient with patches and strokes over it; light and noise
+// differ. Hues and brightness are drawn alike for all classes, so they tell little; what tells is the outline with the
+// surface.
 #pragma once
 
 #include <array>

@@ -18,10 +18,10 @@ const std::vector<std::string> kKinds = {"list_folder", "cityscapes", "synthetic
 
 bool of_whole_images(const std::string& kind) { return kind == "image_folder" || kind == "synthetic_shapes"; }
 
-// crop = 512 or crop = [512, 1024] (height, width); 0 is none.
-std::pair<int, int> crop_size(const Config& data) {
+// crop = 512 or crop = [512, 1024] (height, width); 0 is none. `fallback` where there is no such key.
+std::pair<int, int> crop_size(const Config& data, int fallback) {
   try {
-    const int side = data.integer32("crop", {.fallback = 0, .min = 0});
+    const int side = data.integer32("crop", {.fallback = fallback, .min = 0});
     return {side, side};
   } catch (const ConfigError&) {
     const std::vector<int64_t> sides = data.integers("crop", {.min = 1, .max = 1 << 20, .count = 2});
@@ -126,11 +126,11 @@ DataSettings data_settings(const Config& config) {
   const Config data = config.table("data");
   DataSettings s;
   s.kind = data.choice("kind", kKinds);
-  std::tie(s.crop_height, s.crop_width) = crop_size(data);
   std::vector<std::string> recipes{"rotate_scale_crop", "resize_crop"};
   // A label map would have to follow it; a class stays what it is.
   if (of_whole_images(s.kind)) recipes.insert(recipes.begin(), "random_resized_crop");
   const std::string recipe = data.choice("augment", recipes, {.fallback = recipes.front()});
+  std::tie(s.crop_height, s.crop_width) = crop_size(data, recipe == "random_resized_crop" ? 224 : 0);
   if (recipe != "rotate_scale_crop") refuse(data, {"random_rotate", "random_scale"}, "rotate_scale_crop", recipe);
   if (recipe != "resize_crop") refuse(data, {"shortest_edge", "max_long_edge"}, "resize_crop", recipe);
   if (recipe != "random_resized_crop") refuse(data, {"crop_area"}, "random_resized_crop", recipe);
