@@ -20,7 +20,7 @@ using namespace segrt;
 namespace fs = std::filesystem;
 
 struct Arguments {
-  std::string checkpoint, config, split = "val", predictions, overlays, json, routing;
+  std::string checkpoint, config, split = "val", predictions, colours, overlays, json, routing;
   bool ms = false, flip = false;
   int64_t limit = 0;
   bool no_strict = false;
@@ -80,9 +80,11 @@ void save_pictures(const Arguments& a, const data::Dataset& dataset, const data:
     const data::PredictionFile file = dataset.prediction_file(sample.name, prediction);
     data::write_png(fs::path(a.predictions) / file.path, file.values, file.palette);
   }
+  const fs::path picture = fs::path(sample.name).relative_path().replace_extension(".png");
+  if (!a.colours.empty())
+    data::write_png(fs::path(a.colours) / picture, data::colourise(prediction, dataset.classes()));
   if (!a.overlays.empty())
-    data::write_png(fs::path(a.overlays) / fs::path(sample.name).relative_path().replace_extension(".png"),
-                    data::overlay(sample.image, prediction, dataset.classes()));
+    data::write_png(fs::path(a.overlays) / picture, data::overlay(sample.image, prediction, dataset.classes()));
 }
 
 void print_scores(const train::Evaluator::Result& result, const data::LabelTable& table) {
@@ -157,6 +159,7 @@ int evaluate(Arguments& a) {
     apps::refuse_for_classifier(loaded.model->name(), {{"--ms", a.ms},
                                                        {"--flip", a.flip},
                                                        {"--save-predictions", !a.predictions.empty()},
+                                                       {"--save-colours", !a.colours.empty()},
                                                        {"--save-overlays", !a.overlays.empty()}});
   const std::unique_ptr<data::Dataset> dataset = open_dataset(a, loaded);
   if (classifies)
@@ -183,6 +186,7 @@ int main(int argc, char** argv) {
       "--save-predictions", a.predictions,
       "write the predictions as PNGs into this folder: for Cityscapes label ids, named as its test server wants "
       "them (zip the folder of --split test and upload it); for other data class indices");
+  app.add_option("--save-colours", a.colours, "write the predictions in the colours of their classes into this folder");
   app.add_option("--save-overlays", a.overlays, "write pictures of image and prediction into this folder");
   app.add_option("--json", a.json, "write scores, confusion matrix and what the network measured to this file");
   app.add_option("--routing", a.routing,

@@ -106,7 +106,7 @@ TEST_CASE_FIXTURE(Fixture, "a run that is stopped and resumed ends bit for bit w
   }
   SUBCASE("evaluate") {
     const test::Outcome plain =
-        (*this)("segeval whole --device cpu --json plain.json --save-predictions predictions --save-overlays overlays");
+        (*this)("segeval whole --device cpu --json plain.json --save-predictions predictions --save-colours colours");
     CAPTURE(plain.output);
     CHECK(plain.code == 0);
     CHECK(plain.says("mIoU"));
@@ -121,6 +121,9 @@ TEST_CASE_FIXTURE(Fixture, "a run that is stopped and resumed ends bit for bit w
         CHECK(label.height == 40);
         CHECK(label.width == 64);
         for (const uint8_t v : label.pixels) REQUIRE(v < 19);
+        const data::Image colours =
+            data::read_image(folder.path() / "colours" / fs::relative(entry.path(), folder.path() / "predictions"));
+        CHECK(colours.pixels == data::colourise(label, data::cityscapes_labels()).pixels);
       }
     CHECK(pictures == 2);
     const test::Outcome full = (*this)("segeval whole/checkpoints/best.safetensors --device cpu --ms --flip --limit 1");
