@@ -66,8 +66,7 @@ constexpr PickleName kNames[] = {
 
 constexpr bool types_match() {
   for (const PickleName& n : kNames)
-    if ((n.role == storage_type) != (n.type != nullptr) || (n.type != nullptr && n.type->storage != n.name))
-      return false;
+    if (n.role == storage_type && n.type->storage != n.name) return false;
   return true;
 }
 static_assert(types_match(), "a storage's name stands beside its own type");
