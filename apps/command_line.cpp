@@ -90,4 +90,9 @@ LoadedModel load_model(const std::string& checkpoint, const std::string& config_
   return {std::move(config), std::move(model)};
 }
 
+void refuse_for_classifier(const std::string& model, const std::vector<std::pair<std::string, bool>>& given) {
+  for (const auto& [option, is_set] : given)
+    if (is_set) throw ArgumentError(fmt::format("{}: for segmentation networks; {} is a classifier", option, model));
+}
+
 }  // namespace segrt::apps

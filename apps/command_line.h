@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/config.h"
@@ -50,5 +51,8 @@ Config model_config(const std::string& checkpoint, const std::string& config_pat
                     const std::vector<std::string>& overrides);
 LoadedModel load_model(const std::string& checkpoint, const std::string& config_path,
                        const std::vector<std::string>& overrides, Device& device, bool strict = true);
+
+// Throws ArgumentError naming the first option of `given` that is set: they belong to segmentation networks.
+void refuse_for_classifier(const std::string& model, const std::vector<std::pair<std::string, bool>>& given);
 
 }  // namespace segrt::apps

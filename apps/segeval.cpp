@@ -7,8 +7,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "apps/classes.h"
 #include "apps/command_line.h"
+#include "apps/segeval/classes.h"
 #include "core/error.h"
 #include "train/checkpoint.h"
 #include "train/evaluator.h"

@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <set>
 
-#include "apps/classes.h"
 #include "apps/command_line.h"
+#include "apps/segpredict/classes.h"
 #include "core/error.h"
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
@@ -33,6 +33,7 @@ int classify(const Arguments& a, const std::string& checkpoint, const std::strin
                          .output = a.output,
                          .images = a.images,
                          .set = a.common.set,
+                         .strict = !a.no_strict,
                          .cam = a.cam || !a.cam_class.empty(),
                          .cam_class = a.cam_class,
                          .alpha = a.alpha},

@@ -11,7 +11,7 @@
 
 namespace segrt {
 namespace {
-constexpr size_t kMaxObjects = size_t{1} << 25;  // of about 30 to a tensor
+constexpr size_t kMaxObjects = size_t{1} << 22;  // a tensor takes about 30
 constexpr size_t kMaxLongBytes = 64;
 constexpr uint8_t kMaxProtocol = 5;
 

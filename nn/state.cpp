@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "kernels/elementwise.h"
 
 namespace segrt::nn {
 namespace {
@@ -46,18 +47,30 @@ std::string listed(const char* what, const std::vector<std::string>& names) {
                      names.size() > kShown ? ", ..." : "");
 }
 
-// Types are checked before the first value is copied, so that a failure leaves the module as it was.
+bool is_float_name(const std::string& dtype) {
+  return dtype == "F16" || dtype == "BF16" || dtype == "F32" || dtype == "F64";
+}
+
+Tensor cast_to(const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  Tensor y = Tensor::empty(x.shape(), dtype, x.device());
+  kernels::cast(x, y);
+  return y;
+}
+
+// Types are checked before the first value is copied, so that a failure leaves the module as it was. Floats are
+// converted, as weights published in half precision want it.
 void copy_planned(const WeightFile& file, const std::vector<std::pair<const Module::StateEntry*, std::string>>& plan) {
   const std::unique_ptr<Device> host = Device::create("cpu");
   for (const auto& [entry, name] : plan) {
     const std::string& dtype = file.entry(name).dtype;
-    if (dtype != safetensors_name(tensor_of(*entry).dtype()))
-      throw FileError(fmt::format("{}: {}: expected {}, got {}", file.path(), name,
-                                  safetensors_name(tensor_of(*entry).dtype()), dtype));
+    const DType wanted = tensor_of(*entry).dtype();
+    if (dtype != safetensors_name(wanted) && !(is_float(wanted) && is_float_name(dtype)))
+      throw FileError(fmt::format("{}: {}: expected {}, got {}", file.path(), name, safetensors_name(wanted), dtype));
   }
   for (const auto& [entry, name] : plan) {
     Tensor target = tensor_of(*entry);
-    target.copy_from(from_upstream_layout(file.read(name, *host)));
+    target.copy_from(from_upstream_layout(cast_to(file.read(name, *host), target.dtype())));
   }
 }
 }  // namespace

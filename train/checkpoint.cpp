@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -38,6 +39,37 @@ bool is_training_state(const std::string& name) { return name.starts_with(kTrain
 std::string not_loaded(const fs::path& path, const nn::LoadReport& report) {
   return fmt::format("{}: loaded {} tensors, but not all fit the model:{}", path.string(), report.loaded,
                      report.differences());
+}
+
+// Whether the file holds this network's weights rather than those of one that it can start from (a classifier, say).
+// Where neither is there whole, the better fit says which of the two was meant.
+bool is_of_this_network(models::Model& model, const WeightFile& file) {
+  int64_t own = 0, own_found = 0, start = 0, start_found = 0;
+  for (const auto& entry : model.state()) {
+    if (entry.parameter == nullptr) continue;
+    ++own;
+    own_found += file.contains(entry.path);
+    const std::string name = model.pretrained_name(entry.path);
+    start += !name.empty();
+    start_found += !name.empty() && file.contains(name);
+  }
+  if (own_found == own) return true;
+  return start_found < start && own_found > start_found;
+}
+
+// A parameter with one row a class, of which the file has another number; all else of its shape is the same.
+bool differs_in_classes(models::Model& model, const std::string& name, const WeightFile& file) {
+  for (const auto& entry : model.state()) {
+    if (entry.path != name || entry.parameter == nullptr) continue;
+    const Tensor& own = entry.parameter->var.value();
+    const std::vector<int64_t>& found = file.entry(name).shape;
+    if (own.dim(0) != model.classes() || found.size() != static_cast<size_t>(own.rank())) return false;
+    const int64_t row = own.numel() / own.dim(0);
+    int64_t elements = 1;
+    for (const int64_t n : found) elements *= n;
+    return found[0] * row == elements;
+  }
+  return false;
 }
 }  // namespace
 
@@ -92,35 +124,24 @@ std::string load_weights(const fs::path& path, models::Model& model, bool strict
 
 std::string load_pretrained(const fs::path& path, models::Model& model, bool strict) {
   const std::unique_ptr<WeightFile> file = open_weights(path.string());
-  // A file of the same network has its names; else it is one that the network can start from. Where neither is
-  // complete, the better fit says which of the two it is.
-  int64_t parameters = 0, own_names = 0, start_names = 0;
-  for (const auto& entry : model.state()) {
-    if (entry.parameter == nullptr) continue;
-    ++parameters;
-    own_names += file->contains(entry.path);
-    const std::string start_name = model.pretrained_name(entry.path);
-    start_names += !start_name.empty() && file->contains(start_name);
-  }
-  const bool same = own_names == parameters || own_names > start_names;
+  const bool same = is_of_this_network(model, *file);
   nn::LoadOptions options;
   options.strict = strict;
   options.ignore = is_training_state;
   if (same) {
-    // The layers that produce one channel a class.
-    options.may_mismatch = [&](const std::string& name) {
-      for (const auto& entry : model.state())
-        if (entry.path == name && entry.parameter != nullptr) return entry.parameter->var.dim(0) == model.classes();
-      return false;
-    };
+    options.may_mismatch = [&](const std::string& name) { return differs_in_classes(model, name, *file); };
   } else {
     options.file_name = [&](const std::string& name) { return model.pretrained_name(name); };
     options.ignore = [&](const std::string& name) { return is_training_state(name) || model.ignores_pretrained(name); };
   }
   const nn::LoadReport report = nn::load_state(model, *file, options);
   std::string text = fmt::format("started from {}: {} tensors", path.string(), report.loaded);
-  if (!report.kept.empty())
-    text += fmt::format("; {} left as initialised, first {}", report.kept.size(), report.kept.front());
+  constexpr size_t kNamed = 4;
+  const size_t named = std::min(report.kept.size(), kNamed);
+  if (named > 0)
+    text +=
+        fmt::format("; left as initialised: {}{}", fmt::join(report.kept.begin(), report.kept.begin() + named, ", "),
+                    report.kept.size() > named ? fmt::format(" and {} more", report.kept.size() - named) : "");
   if (!report.fits()) text += "\n" + not_loaded(path, report);
   return text;
 }

@@ -131,3 +131,28 @@ TEST_CASE_FIXTURE(Fixture, "not strict: what fits is loaded, the rest is listed 
           nn::load_state(*target, SafetensorsFile(path), {.strict = false});
         }).find("none of these weights fits") != std::string::npos);
 }
+
+TEST_CASE_FIXTURE(Fixture, "weights in half and double precision are converted; integers are not taken for weights") {
+  const auto source = network(1), target = network(2);
+  std::vector<NamedTensor> tensors = nn::state_dict(*source, *cpu);
+  for (NamedTensor& t : tensors) {
+    if (t.name == "conv1.weight")
+      t.tensor = test::from_doubles(t.tensor.shape(), test::to_doubles(t.tensor), DType::f16, *cpu);
+    if (t.name == "bn1.weight")
+      t.tensor = test::from_doubles(t.tensor.shape(), test::to_doubles(t.tensor), DType::bf16, *cpu);
+    if (t.name == "head.weight")
+      t.tensor = test::from_doubles(t.tensor.shape(), test::to_doubles(t.tensor), DType::f64, *cpu);
+  }
+  write_safetensors(path, tensors);
+  nn::load_state(*target, SafetensorsFile(path));
+  const std::vector<NamedTensor> loaded = nn::state_dict(*target, *cpu);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    CAPTURE(tensors[i].name);
+    CHECK(test::to_doubles(loaded[i].tensor) == test::to_doubles(tensors[i].tensor));  // exact: f32 holds both halves
+  }
+  for (NamedTensor& t : tensors)
+    if (t.name == "head.bias") t.tensor = Tensor::zeros(t.tensor.shape(), DType::i32, *cpu);
+  write_safetensors(path, tensors);
+  CHECK_THROWS_WITH_AS(nn::load_state(*target, SafetensorsFile(path)),
+                       doctest::Contains("head.bias: expected F32, got I32"), FileError);
+}

@@ -1,3 +1,5 @@
+#include "apps/segpredict/classes.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -5,12 +7,10 @@
 #include <filesystem>
 #include <set>
 
-#include "apps/classes.h"
 #include "core/error.h"
 #include "data/heat_map.h"
-#include "data/image_folder.h"
+#include "train/checkpoint.h"
 #include "train/classification.h"
-#include "train/data_settings.h"
 #include "train/photo_classifier.h"
 #include "train/settings.h"
 
@@ -33,14 +33,14 @@ int64_t class_named(const std::string& text, const std::vector<std::string>& nam
 
 // The network, with maps in place of pooled scores if those are wanted.
 LoadedModel load_classifier(const ClassPrediction& a, Device& device) {
-  if (!a.cam) return load_model(a.checkpoint, a.config, a.set, device);
+  if (!a.cam) return load_model(a.checkpoint, a.config, a.set, device, a.strict);
   std::vector<std::string> set = a.set;
   set.emplace_back("model.out_map=true");
   const auto impossible = [](const std::string& why) {
     return ArgumentError("--cam: class activation maps need a DRN classifier of family C or D: " + why);
   };
   try {
-    LoadedModel loaded = load_model(a.checkpoint, a.config, set, device);
+    LoadedModel loaded = load_model(a.checkpoint, a.config, set, device, a.strict);
     if (loaded.model->class_map_stride() == 0) throw impossible("this is " + loaded.model->name());
     return loaded;
   } catch (const ConfigError& e) {

@@ -1,3 +1,5 @@
+#include "apps/segeval/classes.h"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -6,7 +8,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "apps/classes.h"
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "train/classification.h"
@@ -44,11 +45,6 @@ void write_json(const ClassEvaluation& a, const train::ClassificationScores& s, 
 }
 
 }  // namespace
-
-void refuse_for_classifier(const std::string& model, const std::vector<std::pair<std::string, bool>>& given) {
-  for (const auto& [option, is_set] : given)
-    if (is_set) throw ArgumentError(fmt::format("{}: for segmentation networks; {} is a classifier", option, model));
-}
 
 void evaluate_classes(const ClassEvaluation& a, const LoadedModel& loaded, const data::Dataset& dataset,
                       Device& device) {
