@@ -7,6 +7,14 @@ started=$SECONDS
 note() { echo "test: $* ($((SECONDS - started)) s)"; }
 
 scripts/setup.sh
+
+# Exported networks are compared with onnxruntime's results where it can be had.
+if python3 -m venv build/python >/dev/null 2>&1 && build/python/bin/pip install -q numpy onnxruntime >/dev/null 2>&1; then
+  export SEGRT_ONNX_PYTHON=$PWD/build/python/bin/python
+else
+  note "no onnxruntime: the comparison of exported networks is skipped"
+fi
+
 run() {
   local preset=$1
   note "configuring $preset"
