@@ -51,6 +51,9 @@ class DynamicRouting final : public Model {
   int pad_multiple() const override { return 32; }
   std::optional<Preprocessing> preprocessing() const override;
   void begin_step(int64_t step, int64_t total_steps) override;
+  bool follows_step() const override {  // the budget's ramp and the drop rates
+    return options_.drop_path > 0 || (options_.lattice.gated && options_.budget_weight != 0);
+  }
   std::vector<AuxiliaryLoss> auxiliary_losses() override;
   std::vector<std::pair<std::string, double>> evaluation_metrics() override;
   // From a network without gates (the published "Fix" classifiers), or of another task: gates and head start afresh.

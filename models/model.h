@@ -57,6 +57,9 @@ class Model : public nn::Module {
   // Called before every forward pass of training step `step` (from 0) of `total_steps`, for what is scheduled inside a
   // network; (0, 0) before passes outside training, where step / total_steps stands for 0.
   virtual void begin_step(int64_t /*step*/, int64_t /*total_steps*/) {}
+  // Whether training passes depend on begin_step's numbers through values that the host computes, so that a recorded
+  // pass could not stand for a later one.
+  virtual bool follows_step() const { return false; }
   // Of the last forward pass in training mode. One that does not apply yet is absent rather than zero.
   virtual std::vector<AuxiliaryLoss> auxiliary_losses() { return {}; }
   // What the last forward pass in evaluation mode has to report of its image, by name ("real_gflops").

@@ -83,6 +83,7 @@ TrainSettings train_settings(const Config& config) {
   s.precision = parse_dtype(train.choice("precision", {"f32", "bf16"}, {.fallback = "f32"}));
   s.seed = static_cast<uint64_t>(train.integer("seed", {.fallback = 1, .min = 0}));
   s.deterministic = train.boolean("deterministic", {.fallback = true});
+  s.capture = train.boolean("capture", {.fallback = true});
   s.checkpoint_every = train.integer32("checkpoint_every", {.fallback = 1, .min = 0});
   s.checkpoint_every_steps = train.integer("checkpoint_every_steps", {.fallback = 0, .min = 0});
   s.keep = train.integer32("keep", {.fallback = 3, .min = 1});

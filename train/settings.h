@@ -25,6 +25,7 @@ struct TrainSettings {
   DType precision = DType::f32;  // of activations
   uint64_t seed = 1;             // of the initial weights
   bool deterministic = false;
+  bool capture = true;  // whole steps as graphs, on devices that have them
   int checkpoint_every = 1;            // epochs; 0: off
   int64_t checkpoint_every_steps = 0;  // 0: off
   int keep = 3;                        // checkpoints beside the best

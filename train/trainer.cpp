@@ -11,7 +11,6 @@
 #include "train/evaluator.h"
 #include "train/loss_window.h"
 #include "train/network_input.h"
-#include "train/network_loss.h"
 #include "train/nonfinite.h"
 #include "train/precise_bn.h"
 #include "train/validation.h"
@@ -63,6 +62,9 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
   schedule.steps_per_unit = settings_.schedule_per_epoch ? batches : 1;
   schedule.total = settings_.schedule_per_epoch ? settings_.epochs : total_steps_;
   optimizer_ = std::make_unique<Sgd>(*model_, settings_.optimizer);
+  step_ = std::make_unique<TrainingStep>(
+      *model_, *optimizer_,
+      TrainingStep::Options{.ignore_index = train_set_->classes().ignore_index, .capture = settings_.capture});
 }
 
 Trainer::~Trainer() = default;
@@ -100,19 +102,29 @@ void Trainer::resume() {
 void Trainer::step(const data::Batch& batch, Window& window) {
   const Tensor x = upload_images(batch, normalization_, settings_.precision, device_);
   const Tensor labels = upload_labels(batch, device_);
-  model_->begin_step(progress_.step, total_steps_);
-  NetworkLoss loss = network_loss(*model_, x, labels, train_set_->classes().ignore_index);
-  window.losses.add(loss.total.value(), loss.auxiliary);
-  // Where reading costs nothing, a bad loss is caught before it reaches the weights; elsewhere at the next report.
-  if (device_.is_cpu()) check_losses(window, x);
-  backward(loss.total);
-  loss = {};
-  optimizer_->step();
-  model_->clear_grads();
+  step_->run(x, labels, progress_.step, total_steps_,
+             [&](const Tensor& total, const std::vector<models::AuxiliaryLoss>& auxiliary) {
+               window.losses.add(total, auxiliary);
+               // Where reading costs nothing, a bad loss is caught before it reaches the weights; elsewhere at the next
+               // report.
+               if (device_.is_cpu()) check_losses(window, x);
+             });
   window.images += batch.size;
   ++progress_.step;
   progress_.epoch = static_cast<int>(loader_->position().epoch);
   progress_.batch = loader_->position().batch;
+}
+
+// On devices with graphs: once it is known whether steps are replayed, and when that changes.
+void Trainer::tell_capture(RunLog& log) {
+  if (device_.is_cpu() || (!step_->reason().empty() && step_->warming_up())) return;
+  const std::string note = step_->reason().empty()
+                               ? fmt::format("training steps are replayed from a graph, {:.0f} MiB",
+                                             static_cast<double>(step_->graph()->memory_bytes()) / (1 << 20))
+                               : "training steps run operator by operator: " + step_->reason();
+  if (note == capture_note_) return;
+  capture_note_ = note;
+  log.message(note);
 }
 
 void Trainer::check_losses(const Window& window, const Tensor& input) {
@@ -171,6 +183,7 @@ Trainer::Outcome Trainer::run(RunLog& log, const std::function<bool()>& stop_req
     const auto start = Clock::now();
     const std::optional<data::Batch> batch = loader_->next();
     step(*batch, window);
+    tell_capture(log);
     progress_.train_seconds += seconds_since(start);
     const bool milestone = progress_.batch == 0 || progress_.step == total_steps_;
     if (window.losses.steps() == settings_.log_every || milestone) {

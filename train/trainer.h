@@ -12,6 +12,7 @@
 #include "train/checkpoint.h"
 #include "train/log.h"
 #include "train/settings.h"
+#include "train/training_step.h"
 
 namespace segrt::train {
 
@@ -41,6 +42,7 @@ class Trainer {
   void check_data() const;
   void step(const data::Batch& batch, Window& window);
   void report(RunLog& log, Window& window);
+  void tell_capture(RunLog& log);
   void check_losses(const Window& window, const Tensor& input);
   void finish_epoch(RunLog& log);
   void renew_statistics(RunLog& log);
@@ -61,10 +63,12 @@ class Trainer {
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<models::Model> model_;
   std::unique_ptr<Sgd> optimizer_;
+  std::unique_ptr<TrainingStep> step_;
   kernels::Normalization normalization_{};
   int64_t total_steps_ = 0;
   Progress progress_;
-  std::string notice_;  // for the log, once it is there
+  std::string notice_;        // for the log, once it is there
+  std::string capture_note_;  // what the log has been told of capture
   int64_t last_saved_step_ = -1, last_validated_step_ = -1;
 };
 

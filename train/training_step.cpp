@@ -1,0 +1,83 @@
+#include "train/training_step.h"
+
+#include "core/error.h"
+
+namespace segrt::train {
+
+void TrainingStep::run(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps, const SeeLoss& see) {
+  reason_ = obstacle(x);
+  if (!reason_.empty()) {
+    forget();
+    return eager(x, labels, step, total_steps, see);
+  }
+  if (x.shape() != shape_ || x.dtype() != dtype_) {
+    forget();
+    shape_ = x.shape();
+    dtype_ = x.dtype();
+  }
+  if (!graph_ && failure_.empty() && ++steps_ > options_.eager_steps) capture(x, labels, step, total_steps);
+  if (!graph_) {
+    reason_ = !failure_.empty() ? "cannot be captured: " + failure_
+                                : "step " + std::to_string(steps_) + " of " + to_string(shape_) + ", step " +
+                                      std::to_string(options_.eager_steps + 1) + " is recorded";
+    return eager(x, labels, step, total_steps, see);
+  }
+  x_.copy_from(x);
+  labels_.copy_from(labels);
+  graph_->replay();
+  // The graph wrote into weights and running statistics, of which what is derived elsewhere (folded weights) must hear.
+  for (const nn::Module::StateEntry& e : model_.state())
+    (e.parameter != nullptr ? e.parameter->var.value() : e.buffer->tensor).bump_version();
+  if (see) see(total_, auxiliary_);
+}
+
+std::string TrainingStep::obstacle(const Tensor& x) const {
+  const Device& device = x.device();
+  if (!options_.capture) return "train.capture is false";
+  if (!kernels::DeviceGraph::supported(device)) return "on " + device.name() + " there are no graphs";
+  if (model_.tap || device.observer || device.op_observer) return "somebody looks at every layer";
+  if (model_.follows_step()) return model_.name() + " changes with the step in ways that the host computes";
+  return {};
+}
+
+void TrainingStep::eager(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps, const SeeLoss& see) {
+  model_.begin_step(step, total_steps);
+  NetworkLoss loss = network_loss(model_, x, labels, options_.ignore_index);
+  if (see) see(loss.total.value(), loss.auxiliary);
+  backward(loss.total);
+  loss = {};
+  optimizer_.step();
+  model_.clear_grads();
+}
+
+void TrainingStep::capture(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps) {
+  try {
+    x_ = x.clone();
+    labels_ = labels.clone();
+    graph_ = std::make_unique<kernels::DeviceGraph>(x.device(), [&] {
+      eager(x_, labels_, step, total_steps, [this](const Tensor& total, const auto& auxiliary) {
+        total_ = total;
+        auxiliary_.clear();
+        for (const models::AuxiliaryLoss& a : auxiliary) auxiliary_.push_back({a.name, a.value.detach()});
+      });
+    });
+  } catch (const Error& error) {
+    const std::string what = error.what();
+    forget();
+    shape_ = x.shape();
+    dtype_ = x.dtype();
+    failure_ = what;
+    model_.clear_grads();
+  }
+}
+
+void TrainingStep::forget() {
+  graph_.reset();
+  x_ = labels_ = total_ = Tensor();
+  auxiliary_.clear();
+  shape_ = {};
+  steps_ = 0;
+  failure_.clear();
+}
+
+}  // namespace segrt::train
