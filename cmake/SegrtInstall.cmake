@@ -12,7 +12,7 @@ foreach(_folder core kernels autograd nn models data train)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${_folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/segrt/${_folder}
     FILES_MATCHING PATTERN "*.h")
 endforeach()
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/segrt/models
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/segrt/models COMPONENT bundle
   FILES_MATCHING PATTERN "*.toml")
 install(EXPORT segrtTargets NAMESPACE segrt:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/segrt)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/segrtConfig.cmake.in ${PROJECT_BINARY_DIR}/segrtConfig.cmake

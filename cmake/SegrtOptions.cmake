@@ -15,6 +15,7 @@ set_property(CACHE SEGRT_SANITIZE PROPERTY STRINGS "" address thread)
 option(SEGRT_NATIVE "Compile for this machine's CPU (-march=native)" ON)
 option(SEGRT_TESTS "Build the tests" ON)
 option(SEGRT_FUZZ "Build the fuzz targets of tests/fuzz alone (clang++)" OFF)
+option(SEGRT_BUNDLE "Make cpack pack programs, tests and libraries into one relocatable archive" OFF)
 option(SEGRT_BENCH "Build the benchmarks of single kernels" OFF)
 
 if(NOT SEGRT_CUDA MATCHES "^(ON|EMULATE|OFF)$")
@@ -54,6 +55,11 @@ if(SEGRT_CUDA STREQUAL "ON")
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
     set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   endif()
+endif()
+
+if(SEGRT_BUNDLE)
+  set(CMAKE_INSTALL_RPATH "$ORIGIN/../lib:$ORIGIN/../../lib")
+  add_link_options(LINKER:--disable-new-dtags)
 endif()
 
 # Flags of every target in this project (and of none that uses the installed package).

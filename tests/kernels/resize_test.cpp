@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "core/safetensors.h"
 #include "tests/kernels/reference_resize.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/tensors.h"
 
 namespace segrt {
@@ -200,7 +201,7 @@ std::vector<double> golden_maps(const std::string& name, size_t height, size_t w
 
 TEST_CASE("resample_bilinear equals Pillow bit for bit") {
   const auto host = Device::create("cpu");
-  const SafetensorsFile golden(SEGRT_SOURCE_DIR "/tests/golden/drn_transforms.safetensors");
+  const SafetensorsFile golden(test::source_dir() + "/tests/golden/drn_transforms.safetensors");
   const std::vector<double> maps = golden_maps("drn/transforms.maps", 24, 40, 4);
   for (const auto& device : test_devices()) {
     const Tensor x = from_doubles({1, 24, 40, 4}, maps, DType::f32, *device);

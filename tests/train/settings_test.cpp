@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "models/model.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/tensors.h"
 #include "train/data_settings.h"
 
@@ -93,7 +94,7 @@ TEST_CASE("the two ways of resizing in [eval] have their own keys") {
 TEST_CASE("every configuration that is shipped is understood to its last key") {
   const std::unique_ptr<Device> device = Device::create("meta");
   int found = 0;
-  for (const auto& file : std::filesystem::directory_iterator(SEGRT_SOURCE_DIR "/models")) {
+  for (const auto& file : std::filesystem::directory_iterator(test::source_dir() + "/models")) {
     if (file.path().extension() != ".toml") continue;
     CAPTURE(file.path().string());
     ++found;
