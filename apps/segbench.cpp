@@ -14,9 +14,9 @@
 #include "kernels/elementwise.h"
 #include "models/captured_inference.h"
 #include "train/network_input.h"
-#include "train/network_loss.h"
 #include "train/optimizer.h"
 #include "train/settings.h"
+#include "train/training_step.h"
 
 namespace {
 using namespace segrt;
@@ -24,6 +24,7 @@ using namespace segrt;
 struct Arguments {
   std::string config, mode = "forward", input = "1x512x1024", precision = "f32", json;
   int repeat = 20, warmup = 3;
+  bool capture = true;
   apps::CommonOptions common;
 };
 
@@ -39,7 +40,7 @@ std::vector<uint8_t> random_bytes(int64_t count, int below, uint64_t stream) {
 class Workload {
  public:
   Workload(const Arguments& a, const std::vector<int64_t>& sizes, const Config& config, Device& device)
-      : device_(device), training_(a.mode == "train") {
+      : device_(device), training_(a.mode == "train"), capture_(a.capture) {
     nn::Init init(device, 1);
     model_ = models::build(config.table("model"), init);
     const Shape shape{sizes[0], sizes[1], sizes[2], 3};
@@ -57,36 +58,37 @@ class Workload {
       train::Sgd::Options options = train::train_settings(config).optimizer;
       options.schedule = {};  // the weights of a few steps on noise shall stay near where they started
       optimizer_ = std::make_unique<train::Sgd>(*model_, options);
+      step_ = std::make_unique<train::TrainingStep>(*model_, *optimizer_,
+                                                    train::TrainingStep::Options{.capture = a.capture});
     }
   }
 
   void run() {
     if (!training_) {
       const NoGrad no_grad(device_);
-      const models::Head head = inference_->forward(input_).front();
+      const models::Head head = (capture_ ? inference_->forward(input_) : model_->forward(input_)).front();
       if (model_->task() == models::Task::classification) return;
       nn::segmentation_argmax(head.scores.value(), head.up, static_cast<int>(input_.dim(1)),
                               static_cast<int>(input_.dim(2)));
       return;
     }
-    model_->begin_step(1, 2);  // half-way: what is scheduled in a network is at work
-    train::NetworkLoss loss = train::network_loss(*model_, input_, labels_, 255);
-    backward(loss.total);
-    loss = {};
-    optimizer_->step();
-    model_->clear_grads();
+    step_->run(input_, labels_, 1, 2, nullptr);  // half-way: what is scheduled in a network is at work
   }
 
-  // Why the last forward was not the replay of a graph; empty if it was, or when training.
-  const std::string& eager_reason() const { return inference_->reason(); }
-  bool replays() const { return inference_->graph() != nullptr; }
+  // Why the last run was not the replay of a graph; empty if it was.
+  std::string eager_reason() const {
+    if (!capture_) return "--no-capture";
+    return training_ ? step_->reason() : inference_->reason();
+  }
+  bool replays() const { return (training_ ? step_->graph() : inference_->graph()) != nullptr; }
 
  private:
   Device& device_;
-  bool training_;
+  bool training_, capture_;
   std::unique_ptr<models::Model> model_;
   std::unique_ptr<models::CapturedInference> inference_;
   std::unique_ptr<train::Sgd> optimizer_;
+  std::unique_ptr<train::TrainingStep> step_;
   Tensor input_, labels_;
 };
 
@@ -166,6 +168,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
   app.add_option("--repeat", a.repeat, "timed runs")->capture_default_str()->check(CLI::Range(1, 100000));
   app.add_option("--warmup", a.warmup, "runs before them")->capture_default_str()->check(CLI::Range(0, 1000));
+  app.add_flag("!--no-capture", a.capture, "on CUDA: run operator by operator in place of replaying a graph");
   app.add_option("--json", a.json, "write the figures and all that is needed to repeat them to this file");
   apps::add_device_options(app, a.common);
   apps::add_set_option(app, a.common);
