@@ -81,7 +81,8 @@ class Asking final : public test::TinyNetwork {
  public:
   using TinyNetwork::TinyNetwork;
   std::vector<models::Head> forward(const Var& image) override {
-    CHECK(std::isfinite(state().front().parameter->var.value().to_vector<float>().front()));
+    const std::vector<float> weights = state().front().parameter->var.value().to_vector<float>();
+    CHECK(std::isfinite(weights.front()));
     return TinyNetwork::forward(image);
   }
 };
