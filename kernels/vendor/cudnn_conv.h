@@ -10,8 +10,8 @@
 namespace segrt::kernels::vendor {
 
 // The three ops of kernels/conv.h. Arguments are checked and not empty. False: our own kernel shall compute it, and
-// nothing was written. A float32 weight gradient of 16-bit activations is rounded to their type on its way: cuDNN has
-// no engine that writes it in float32.
+// nothing was written. Weight gradients are taken in the type of x alone: cuDNN has no engine that sums 16-bit operands
+// into a float32 result.
 #if SEGRT_HAS_CUDNN
 bool cudnn_conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
                           Tensor& y);

@@ -25,8 +25,8 @@ struct ConvProblem {
   bool tf32 = false;          // f32 operands may be rounded to TF32 (kernels/math_mode.h)
   bool deterministic = false;
   Shape x, w, y;  // [N,H,W,C], [O,kh,kw,C/groups], [N,P,Q,O]
-  ConvGeometry g;
-  ConvFusion fusion;
+  ConvGeometry g = {};
+  ConvFusion fusion = {};
 
   bool operator==(const ConvProblem&) const = default;
 };

@@ -12,26 +12,31 @@
 namespace segrt::kernels::vendor::cudnn {
 namespace {
 // What is timed of cuDNN's order. Run-time compiled engines cost seconds each before they run.
-constexpr int kTimedPlans = 10, kTimedCompiled = 4, kListedEngines = 32;
+constexpr int kTimedPlans = 10, kTimedCompiled = 3, kListedEngines = 32;
 constexpr size_t kWorkspaceLimit = size_t{512} << 20;  // bytes; a split reduction of the largest maps needs about 50 MB
+constexpr int64_t kWorthCompiling = int64_t{1} << 26;  // multiply-adds: microseconds on a GPU
+
+PlanLimits limits_of(const ConvProblem& p) {
+  return {.workspace_bytes = kWorkspaceLimit, .runtime_compiled = conv2d_multiply_adds(p.y, p.w) >= kWorthCompiling};
+}
 
 std::string gpu_name(Device& device) { return static_cast<const char*>(cuda_device(device).properties().name); }
 }  // namespace
 
-int for_each_plan(const ConvProblem& problem, const Target& target, size_t workspace_limit,
+int for_each_plan(const ConvProblem& problem, const Target& target, const PlanLimits& limits,
                   const std::function<bool(const Engine&, Plan)>& consider) {
   const ConvGraph graph(problem, target.handle);
   int count = 0;
   for (const Heuristics mode : {Heuristics::mode_a, Heuristics::fallback})
     for (const Engine& engine : find_engines(graph, target, mode, kListedEngines)) {
-      if (!keeps_promises(engine, problem)) continue;
+      if (!keeps_promises(engine, problem) || (engine.runtime_compiled() && !limits.runtime_compiled)) continue;
       std::optional<Plan> plan;
       try {
         plan = Plan::build(engine, target);
       } catch (const CudnnError&) {  // not supported after all, or its code does not compile: the next one
         continue;
       }
-      if (plan->workspace_bytes() > workspace_limit) continue;
+      if (plan->workspace_bytes() > limits.workspace_bytes) continue;
       ++count;
       if (!consider(engine, std::move(*plan))) return count;
     }
@@ -98,7 +103,7 @@ std::optional<ConvPlans::Entry> ConvPlans::restore(const std::string& key) {
 
 ConvPlans::Entry ConvPlans::first_of(const ConvProblem& problem) {
   Entry entry;
-  for_each_plan(problem, {.handle = handle_}, kWorkspaceLimit, [&](const Engine& engine, Plan plan) {
+  for_each_plan(problem, {.handle = handle_}, limits_of(problem), [&](const Engine& engine, Plan plan) {
     entry.plan = std::move(plan);
     entry.choice.engine = describe(engine);
     return false;
@@ -112,7 +117,7 @@ ConvPlans::Entry ConvPlans::fastest_of(const ConvProblem& problem, const Trial& 
   best.choice.own_ms = timer.median_ms(trial.own, std::numeric_limits<double>::infinity());
   double best_ms = best.choice.own_ms;
   int timed = 0, compiled = 0;
-  for_each_plan(problem, {.handle = handle_}, kWorkspaceLimit, [&](const Engine& engine, Plan plan) {
+  for_each_plan(problem, {.handle = handle_}, limits_of(problem), [&](const Engine& engine, Plan plan) {
     double ms = 0;
     try {
       ms = timer.median_ms([&] { run(plan, trial.bindings); }, best_ms);

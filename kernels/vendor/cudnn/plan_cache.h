@@ -56,10 +56,15 @@ class ConvPlans {
   std::map<std::string, Entry> entries_;
 };
 
-// Plans for the problem that keep its promises and need at most `workspace_limit` bytes, in cuDNN's order: mode A, then
-// its fallback. `consider` is called with each and says whether to go on. Engines that turn the problem down when it
-// comes to building are passed over. Returns how many there were.
-int for_each_plan(const ConvProblem& problem, const Target& target, size_t workspace_limit,
+struct PlanLimits {
+  size_t workspace_bytes = 0;    // at most
+  bool runtime_compiled = true;  // whether engines are considered that take seconds to compile
+};
+
+// Plans for the problem that keep its promises, in cuDNN's order: mode A, then its fallback. `consider` is called with
+// each and says whether to go on. Engines that turn the problem down when it comes to building are passed over. Returns
+// how many were considered.
+int for_each_plan(const ConvProblem& problem, const Target& target, const PlanLimits& limits,
                   const std::function<bool(const Engine&, Plan)>& consider);
 
 }  // namespace segrt::kernels::vendor::cudnn
