@@ -18,7 +18,7 @@ Engine read_engine(Descriptor config) {
                                                          CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_KNOB_TYPE_COUNTS))
     engine.knobs.push_back({choice.get<cudnnBackendKnobType_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE),
                             choice.get<int64_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE)});
-  engine.config = std::move(config);
+  engine.config = std::make_shared<const Descriptor>(std::move(config));
   return engine;
 }
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,7 +18,7 @@ struct Knob {
 
 // An engine with its settings (cuDNN: engine configuration).
 struct Engine {
-  Descriptor config;
+  std::shared_ptr<const Descriptor> config;
   int64_t index = 0;  // of the engine among those of the graph
   std::vector<Knob> knobs;
   std::vector<cudnnBackendNumericalNote_t> numerics;

@@ -12,20 +12,21 @@ Descriptor new_plan(const Target& target) {
 }
 }  // namespace
 
-Plan::Plan(Descriptor descriptor)
-    : descriptor_(std::move(descriptor)),
+Plan::Plan(Descriptor descriptor, std::shared_ptr<const Descriptor> config)
+    : config_(std::move(config)),
+      descriptor_(std::move(descriptor)),
       workspace_bytes_(static_cast<size_t>(descriptor_.get<int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE))) {}
 
 Plan Plan::build(const Engine& engine, const Target& target) {
   Descriptor plan = new_plan(target);
-  plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, engine.config).finalize();
-  return Plan(std::move(plan));
+  plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, *engine.config).finalize();
+  return Plan(std::move(plan), engine.config);
 }
 
 Plan Plan::from_json(const std::string& json, const Target& target) {
   Descriptor plan = new_plan(target);
   plan.set(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, json).finalize();
-  return Plan(std::move(plan));
+  return Plan(std::move(plan), nullptr);
 }
 
 bool compiled_but_not_loaded(const CudnnError& error) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,7 +18,7 @@ class Plan {
   static Plan from_json(const std::string& json, const Target& target);
 
   size_t workspace_bytes() const { return workspace_bytes_; }
-  // All of it, machine code of run-time compiled engines included.
+  // All of it; by NVIDIA's documentation with the machine code of run-time compiled engines.
   std::string json() const;
 
   struct Binding {
@@ -29,7 +30,8 @@ class Plan {
   void execute(cudnnHandle_t handle, const std::vector<Binding>& bindings, void* workspace) const;
 
  private:
-  explicit Plan(Descriptor descriptor);
+  Plan(Descriptor descriptor, std::shared_ptr<const Descriptor> config);
+  std::shared_ptr<const Descriptor> config_;  // that the plan was made of; null for one from JSON
   Descriptor descriptor_;
   size_t workspace_bytes_ = 0;
 };

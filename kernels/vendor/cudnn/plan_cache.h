@@ -5,7 +5,6 @@
 // timing and without the file: what a stopwatch decides may be decided otherwise tomorrow.
 #pragma once
 
-#include <array>
 #include <functional>
 #include <map>
 #include <optional>
@@ -13,8 +12,7 @@
 #include <vector>
 
 #include "core/device.h"
-#include "kernels/vendor/cudnn/plan.h"
-#include "kernels/vendor/cudnn/plan_file.h"
+#include "kernels/vendor/cudnn/plan_choice.h"
 #include "kernels/vendor/cudnn_conv.h"
 
 namespace segrt::kernels::vendor::cudnn {
@@ -40,31 +38,15 @@ class ConvPlans {
   std::vector<ConvChoice> choices() const;
 
  private:
-  struct Entry {
-    std::optional<Plan> plan;
-    PlanFile::Choice choice;
-  };
-  Entry decide(const ConvProblem& problem, const std::function<Trial()>& make_trial);
-  std::optional<Entry> restore(const std::string& key);
-  Entry first_of(const ConvProblem& problem);
-  Entry fastest_of(const ConvProblem& problem, const Trial& trial);
+  ChosenPlan decide(const ConvProblem& problem, const std::function<Trial()>& make_trial);
+  std::optional<ChosenPlan> restore(const std::string& key);
+  ChosenPlan fastest(const ConvProblem& problem, const Trial& trial);
   void report_warning();
 
   Device& device_;
   cudnnHandle_t handle_ = nullptr;
   std::optional<PlanFile> file_;
-  std::map<std::string, Entry> entries_;
+  std::map<std::string, ChosenPlan> decisions_;  // by to_string(problem)
 };
-
-struct PlanLimits {
-  size_t workspace_bytes = 0;    // at most
-  bool runtime_compiled = true;  // whether engines are considered that take seconds to compile
-};
-
-// Plans for the problem that keep its promises, in cuDNN's order: mode A, then its fallback. `consider` is called with
-// each and says whether to go on. Engines that turn the problem down when it comes to building are passed over. Returns
-// how many were considered.
-int for_each_plan(const ConvProblem& problem, const Target& target, const PlanLimits& limits,
-                  const std::function<bool(const Engine&, Plan)>& consider);
 
 }  // namespace segrt::kernels::vendor::cudnn
