@@ -2,6 +2,9 @@
 #if SEGRT_HAS_CUDNN
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <set>
+
 #include "kernels/vendor/cudnn/plan_choice.h"
 #include "tests/support/tensors.h"
 
@@ -99,6 +102,43 @@ TEST_CASE("a deterministic problem takes the first engine that is") {
     CHECK(engine.deterministic());
     return true;
   });
+}
+
+TEST_CASE("problems that differ in anything have other keys and other texts") {
+  std::vector<ConvProblem> problems(30, plain());
+  size_t i = 0;
+  const auto next = [&]() -> ConvProblem& { return problems[++i]; };  // problems[0] stays as it is
+  next().op = ConvOp::forward;
+  next().dtype = DType::f16;
+  next().deterministic = true;
+  for (int d = 0; d < 4; ++d)
+    for (Shape ConvProblem::*shape : {&ConvProblem::x, &ConvProblem::w, &ConvProblem::y}) {
+      const Shape original = plain().*shape;
+      std::vector<int64_t> dims(original.dims().begin(), original.dims().end());
+      ++dims[static_cast<size_t>(d)];
+      next().*shape = Shape(dims);
+    }
+  for (int ConvGeometry::*field : {&ConvGeometry::stride_h, &ConvGeometry::stride_w, &ConvGeometry::pad_top,
+                                   &ConvGeometry::pad_left, &ConvGeometry::pad_bottom, &ConvGeometry::pad_right,
+                                   &ConvGeometry::dilation_h, &ConvGeometry::dilation_w, &ConvGeometry::groups})
+    ++(next().g.*field);
+  for (bool ConvFusion::*field : {&ConvFusion::bias, &ConvFusion::residual, &ConvFusion::relu, &ConvFusion::statistics,
+                                  &ConvFusion::relu_backward})
+    next().fusion.*field = true;
+  CHECK(i + 1 == problems.size());
+  std::set<ConvKey> keys;
+  std::set<std::string> texts;
+  for (const ConvProblem& p : problems) {
+    keys.insert(key_of(p));
+    texts.insert(to_string(p));
+  }
+  CHECK(keys.size() == problems.size());
+  CHECK(texts.size() == problems.size());
+  ConvProblem exact = plain(DType::f32), rounded = exact;
+  rounded.tf32 = true;
+  CHECK(key_of(exact) != key_of(rounded));
+  CHECK(to_string(rounded).starts_with("backward_weight tf32 x[8,28,28,64] "));
+  CHECK(to_string(exact).starts_with("backward_weight f32 x[8,28,28,64] "));
 }
 
 TEST_CASE("limits of plans hold") {

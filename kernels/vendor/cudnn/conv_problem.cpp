@@ -14,6 +14,41 @@ const char* name_of(ConvOp op) {
 }
 }  // namespace
 
+ConvKey key_of(const ConvProblem& p) {
+  const ConvGeometry& g = p.g;
+  const ConvFusion& f = p.fusion;
+  return {static_cast<int64_t>(p.op),
+          static_cast<int64_t>(p.dtype),
+          p.tf32,
+          p.deterministic,
+          p.x[0],
+          p.x[1],
+          p.x[2],
+          p.x[3],
+          p.w[0],
+          p.w[1],
+          p.w[2],
+          p.w[3],
+          p.y[0],
+          p.y[1],
+          p.y[2],
+          p.y[3],
+          g.stride_h,
+          g.stride_w,
+          g.pad_top,
+          g.pad_left,
+          g.pad_bottom,
+          g.pad_right,
+          g.dilation_h,
+          g.dilation_w,
+          g.groups,
+          f.bias,
+          f.residual,
+          f.relu,
+          f.statistics,
+          f.relu_backward};
+}
+
 std::string to_string(const ConvProblem& p) {
   const ConvFusion& f = p.fusion;
   return fmt::format("{}{}{}{}{}{} {}{} x{} w{} y{} stride {}x{} pad {},{},{},{} dilation {}x{} groups {}",

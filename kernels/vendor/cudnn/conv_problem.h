@@ -1,6 +1,8 @@
 // A convolution as a vendor library is asked for it: what decides which of its engines can do it, and how fast.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <string>
 
 #include "kernels/conv.h"
@@ -31,7 +33,11 @@ struct ConvProblem {
   bool operator==(const ConvProblem&) const = default;
 };
 
-// One line that says all of it: the key of plan caches, in memory and on disk, and what people read.
+// All of it as numbers, to look problems up by; they are many in a step.
+using ConvKey = std::array<int64_t, 30>;
+ConvKey key_of(const ConvProblem& problem);
+
+// One line that says all of it: the key of the cache on disk, and what people read.
 // "forward+bias+relu bf16 x[8,112,112,64] w[64,3,3,64] y[8,112,112,64] stride 1x1 pad 1,1,1,1 dilation 1x1 groups 1"
 std::string to_string(const ConvProblem& problem);
 

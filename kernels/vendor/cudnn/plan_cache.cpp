@@ -32,23 +32,23 @@ void ConvPlans::report_warning() {
 
 const Plan* ConvPlans::find(const ConvProblem& problem, const std::function<Trial()>& make_trial) {
   if (handle_ == nullptr) return nullptr;
-  const std::string key = to_string(problem);
+  const ConvKey key = key_of(problem);
   auto found = decisions_.find(key);
   if (found == decisions_.end()) {
     if (cuda_device(device_).capturing()) return nullptr;
-    found = decisions_.emplace(key, decide(problem, make_trial)).first;
+    found = decisions_.emplace(key, Decision{to_string(problem), decide(problem, make_trial)}).first;
   }
-  const std::optional<Plan>& plan = found->second.plan;
+  const std::optional<Plan>& plan = found->second.chosen.plan;
   return plan ? &*plan : nullptr;
 }
 
 ChosenPlan ConvPlans::decide(const ConvProblem& problem, const std::function<Trial()>& make_trial) {
   try {
     if (problem.deterministic) return first_plan(problem, {.handle = handle_});
-    const std::string key = to_string(problem);
-    if (std::optional<ChosenPlan> kept = restore(key)) return std::move(*kept);
+    const std::string text = to_string(problem);
+    if (std::optional<ChosenPlan> kept = restore(text)) return std::move(*kept);
     ChosenPlan chosen = fastest(problem, make_trial());
-    file_->put(key, chosen.choice);
+    file_->put(text, chosen.choice);
     report_warning();
     return chosen;
   } catch (const DeviceError& e) {  // no memory to time it, or no graph for it: our own kernel needs less
@@ -57,11 +57,11 @@ ChosenPlan ConvPlans::decide(const ConvProblem& problem, const std::function<Tri
   }
 }
 
-std::optional<ChosenPlan> ConvPlans::restore(const std::string& key) {
-  const PlanFile::Choice* kept = file_->find(key);
+std::optional<ChosenPlan> ConvPlans::restore(const std::string& text) {
+  const PlanFile::Choice* kept = file_->find(text);
   if (kept == nullptr) return std::nullopt;
   std::optional<ChosenPlan> chosen = restored_plan(*kept, {.handle = handle_});
-  if (!chosen) file_->forget(key);  // of an equal GPU and version, and yet not ours: chosen anew
+  if (!chosen) file_->forget(text);  // of an equal GPU and version, and yet not ours: chosen anew
   return chosen;
 }
 
@@ -84,9 +84,11 @@ void ConvPlans::run(const Plan& plan, const std::vector<Plan::Binding>& bindings
 
 std::vector<ConvChoice> ConvPlans::choices() const {
   std::vector<ConvChoice> choices;
-  for (const auto& [problem, chosen] : decisions_)
+  for (const auto& [key, decision] : decisions_) {
+    const auto& [problem, chosen] = decision;
     choices.push_back({problem, chosen.plan ? chosen.choice.engine : "", chosen.choice.plan_ms, chosen.choice.own_ms,
                        chosen.plan ? chosen.plan->workspace_bytes() : 0});
+  }
   return choices;
 }
 

@@ -39,14 +39,18 @@ class ConvPlans {
 
  private:
   ChosenPlan decide(const ConvProblem& problem, const std::function<Trial()>& make_trial);
-  std::optional<ChosenPlan> restore(const std::string& key);
+  std::optional<ChosenPlan> restore(const std::string& text);
   ChosenPlan fastest(const ConvProblem& problem, const Trial& trial);
   void report_warning();
 
   Device& device_;
   cudnnHandle_t handle_ = nullptr;
   std::optional<PlanFile> file_;
-  std::map<std::string, ChosenPlan> decisions_;  // by to_string(problem)
+  struct Decision {
+    std::string problem;
+    ChosenPlan chosen;
+  };
+  std::map<ConvKey, Decision> decisions_;
 };
 
 }  // namespace segrt::kernels::vendor::cudnn
