@@ -12,6 +12,7 @@
 #include "core/parallel.h"
 #include "core/random.h"
 #include "kernels/elementwise.h"
+#include "kernels/vendor/cudnn_conv.h"
 #include "models/captured_inference.h"
 #include "train/network_input.h"
 #include "train/optimizer.h"
@@ -24,7 +25,7 @@ using namespace segrt;
 struct Arguments {
   std::string config, mode = "forward", input = "1x512x1024", precision = "f32", json;
   int repeat = 20, warmup = 3;
-  bool capture = true;
+  bool capture = true, explain = false;
   apps::CommonOptions common;
 };
 
@@ -99,6 +100,17 @@ int64_t peak_resident_bytes() {
   return int64_t{usage.ru_maxrss} * 1024;
 }
 
+// Who computes which convolution on a GPU, and what was measured to decide it.
+void explain(Device& device) {
+  const std::vector<kernels::vendor::ConvChoice> choices = kernels::vendor::conv2d_choices(device);
+  if (choices.empty()) fmt::print("no convolution was offered to a vendor library\n");
+  const auto ms = [](double t) { return t > 0 ? fmt::format("{:.3f} ms", t) : std::string("not timed"); };
+  for (const auto& c : choices)
+    fmt::print("{}\n    {}; cuDNN {}, own {}, workspace {:.1f} MiB\n", c.problem,
+               c.engine.empty() ? "own kernel" : "cuDNN " + c.engine, ms(c.plan_ms), ms(c.own_ms),
+               static_cast<double>(c.workspace_bytes) / (1 << 20));
+}
+
 int bench(const Arguments& a) {
   const std::vector<int64_t> sizes = apps::parse_sizes("--input", a.input, 3);
   const std::unique_ptr<Device> device = apps::open_device(a.common);
@@ -128,6 +140,7 @@ int bench(const Arguments& a) {
       config.table("model").text("name"), a.mode, a.input, a.precision, device->description(), threads(), median,
       ms.front(), at(0.95), rate, static_cast<double>(peak) / (1 << 20), a.repeat,
       workload.replays() ? ", by replay of a graph" : "");
+  if (a.explain) explain(*device);
   if (a.json.empty()) return 0;
   const nlohmann::json json{{"config", a.config},
                             {"set", a.common.set},
@@ -170,6 +183,7 @@ int main(int argc, char** argv) {
   app.add_option("--warmup", a.warmup, "runs before them")->capture_default_str()->check(CLI::Range(0, 1000));
   app.add_flag("!--no-capture", a.capture, "on CUDA: run operator by operator in place of replaying a graph");
   app.add_option("--json", a.json, "write the figures and all that is needed to repeat them to this file");
+  app.add_flag("--explain", a.explain, "on a GPU: which engine computes each convolution, and what was measured");
   apps::add_device_options(app, a.common);
   apps::add_set_option(app, a.common);
   return apps::run_program(app, argc, argv, [&] { return bench(a); });

@@ -6,6 +6,7 @@
 #include "kernels/cpu/conv.h"
 #include "kernels/cuda/conv.h"
 #include "kernels/dispatch.h"
+#include "kernels/vendor/cudnn_conv.h"
 
 namespace segrt::kernels {
 namespace {
@@ -77,10 +78,15 @@ void require_epilogue(std::string_view op, const ConvEpilogue& e, const Tensor& 
   }
 }
 
+// On a GPU, cuDNN computes what it is faster at; our own kernels take the rest.
 void dispatch_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
                       Tensor& y) {
   on_device(
-      x, [&]() { cuda::conv2d_forward(x, w, epilogue, g, y); }, [&] { cpu::conv2d_forward(x, w, epilogue, g, y); });
+      x,
+      [&]() {
+        if (!vendor::cudnn_conv2d_forward(x, w, epilogue, g, y)) cuda::conv2d_forward(x, w, epilogue, g, y);
+      },
+      [&] { cpu::conv2d_forward(x, w, epilogue, g, y); });
 }
 
 // Every sum is empty, so y is what the epilogue adds: a 1x1 convolution of zeros by zeros says just that.
@@ -119,7 +125,11 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, const ConvGeometry
   if (dx.numel() == 0) return;
   if (dy.numel() == 0 || w.numel() == 0) return dx.fill_zero();
   on_device(
-      dy, [&]() { cuda::conv2d_backward_input(dy, w, g, dx); }, [&] { cpu::conv2d_backward_input(dy, w, g, dx); });
+      dy,
+      [&]() {
+        if (!vendor::cudnn_conv2d_backward_input(dy, w, g, dx)) cuda::conv2d_backward_input(dy, w, g, dx);
+      },
+      [&] { cpu::conv2d_backward_input(dy, w, g, dx); });
 }
 
 void conv2d_backward_weight(const Tensor& x, const Tensor& dy, const ConvGeometry& g, Tensor& dw) {
@@ -137,7 +147,11 @@ void conv2d_backward_weight(const Tensor& x, const Tensor& dy, const ConvGeometr
   if (dw.numel() == 0) return;
   if (x.numel() == 0 || dy.numel() == 0) return dw.fill_zero();
   on_device(
-      x, [&]() { cuda::conv2d_backward_weight(x, dy, g, dw); }, [&] { cpu::conv2d_backward_weight(x, dy, g, dw); });
+      x,
+      [&]() {
+        if (!vendor::cudnn_conv2d_backward_weight(x, dy, g, dw)) cuda::conv2d_backward_weight(x, dy, g, dw);
+      },
+      [&] { cpu::conv2d_backward_weight(x, dy, g, dw); });
 }
 
 int64_t conv2d_multiply_adds(const Shape& y, const Shape& w) { return y.numel() * w[1] * w[2] * w[3]; }

@@ -7,6 +7,7 @@
 #include "kernels/cuda/divisor.h"
 #include "kernels/math_mode.h"
 #include "kernels/matmul.h"
+#include "kernels/vendor_mode.h"
 #include "tests/kernels/conv_cases.h"
 #include "tests/kernels/reference_conv.h"
 #include "tests/support/tensors.h"
@@ -19,7 +20,13 @@ namespace segrt::test {
 namespace {
 using kernels::ConvGeometry;
 
-std::unique_ptr<Device> cuda_device() { return Device::cuda_available() ? Device::create("cuda") : nullptr; }
+// With our own kernels alone; cudnn_cuda_test.cpp compares cuDNN's with them.
+std::unique_ptr<Device> cuda_device() {
+  if (!Device::cuda_available()) return nullptr;
+  std::unique_ptr<Device> device = Device::create("cuda");
+  device->state<kernels::VendorMode>().enabled = false;
+  return device;
+}
 
 struct Results {
   Tensor y, dx, dw;
