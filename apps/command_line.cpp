@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <cstdio>
+#include <filesystem>
 
 #include "core/error.h"
 #include "core/parallel.h"
@@ -88,6 +89,17 @@ LoadedModel load_model(const std::string& checkpoint, const std::string& config_
   if (!differences.empty()) fmt::print(stderr, "warning: {}\n", differences);
   model->set_training(false);
   return {std::move(config), std::move(model)};
+}
+
+train::DatasetCard dataset_card(const std::string& checkpoint, const std::string& config_path, const Config& config) {
+  return config_path.empty() ? train::checkpoint_card(checkpoint) : train::configured_card(config);
+}
+
+std::string unique_stem(const std::string& path, std::set<std::string>& taken) {
+  const std::string own = std::filesystem::path(path).stem().string();
+  std::string stem = own;
+  for (int n = 2; !taken.insert(stem).second; ++n) stem = fmt::format("{}-{}", own, n);
+  return stem;
 }
 
 void refuse_for_classifier(const std::string& model, const std::vector<std::pair<std::string, bool>>& given) {

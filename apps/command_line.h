@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "core/device.h"
 #include "data/dataset.h"
 #include "models/model.h"
+#include "train/dataset_card.h"
 
 namespace segrt::apps {
 
@@ -51,6 +53,13 @@ Config model_config(const std::string& checkpoint, const std::string& config_pat
                     const std::vector<std::string>& overrides);
 LoadedModel load_model(const std::string& checkpoint, const std::string& config_path,
                        const std::vector<std::string>& overrides, Device& device, bool strict = true);
+
+// What is known of the data: by the checkpoint itself, or by the configuration where --config names one.
+train::DatasetCard dataset_card(const std::string& checkpoint, const std::string& config_path, const Config& config);
+
+// The name of `path` without folder and extension, numbered ("photo-2") where `taken` has it already; then `taken`
+// does. So two images of one name do not overwrite each other's pictures.
+std::string unique_stem(const std::string& path, std::set<std::string>& taken);
 
 // Throws ArgumentError naming the first option of `given` that is set: they belong to segmentation networks.
 void refuse_for_classifier(const std::string& model, const std::vector<std::pair<std::string, bool>>& given);

@@ -51,8 +51,7 @@ int predict(const Arguments& a) {
     throw ArgumentError("--cam: class activation maps are those of a classifier; this is a segmentation network");
   if (a.output.empty()) throw ArgumentError("-o: a folder for the pictures is needed");
   const apps::LoadedModel loaded = apps::load_model(checkpoint, a.config, a.common.set, *device, !a.no_strict);
-  const train::DatasetCard card =
-      a.config.empty() ? train::checkpoint_card(checkpoint) : train::configured_card(loaded.config);
+  const train::DatasetCard card = apps::dataset_card(checkpoint, a.config, loaded.config);
   train::Evaluator::Options options = train::evaluation_options(train::eval_settings(loaded.config), a.ms, a.flip);
   options.precision = train::train_settings(loaded.config).precision;
   options.mean = card.mean;
@@ -64,15 +63,13 @@ int predict(const Arguments& a) {
       routes.add(network.routing());
     };
   train::Evaluator evaluator(*loaded.model, options);
-  std::set<std::string> stems;  // two images of one name must not overwrite each other
+  std::set<std::string> stems;
   for (const std::string& path : a.images) {
     const data::Image image = data::read_image(path);
-    std::string stem = fs::path(path).stem().string();
-    for (int n = 2; !stems.insert(stem).second; ++n) stem = fmt::format("{}-{}", fs::path(path).stem().string(), n);
     const Tensor prediction = evaluator.predict(image);
     data::Image label(image.height, image.width, 1);
     label.pixels = prediction.to_vector<uint8_t>();
-    const fs::path base = fs::path(a.output) / stem;
+    const fs::path base = fs::path(a.output) / apps::unique_stem(path, stems);
     data::write_png(base.string() + "_color.png", data::colourise(label, card.classes));
     data::write_png(base.string() + "_overlay.png", data::overlay(image, label, card.classes, a.alpha));
     if (a.routing) data::write_png(base.string() + "_routing.png", train::routing_picture(routes));
@@ -88,8 +85,7 @@ int predict(const Arguments& a) {
 int main(int argc, char** argv) {
   CLI::App app(
       "Segments images with a trained network, and writes a colour map and an overlay for each; or prints the classes "
-      "of "
-      "images that a classifier sees.",
+      "that a classifier sees in them.",
       "segpredict");
   Arguments a;
   app.add_option("checkpoint", a.checkpoint, "run directory or checkpoint file")->required();

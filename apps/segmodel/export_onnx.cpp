@@ -16,15 +16,14 @@ namespace {
 struct Arguments {
   std::string checkpoint, output, config, input, maps = "logits";
   bool free_batch = false;
-  std::vector<std::string> set;
+  CommonOptions common;
 };
 
 #if SEGRT_HAS_ONNX
 // The data set's mean and std, for networks that leave them to it.
 void add_card(const Arguments& a, const Config& config, const models::Model& model, models::OnnxOptions& options) {
   if (model.preprocessing()) return;
-  const train::DatasetCard card =
-      a.config.empty() ? train::checkpoint_card(a.checkpoint) : train::configured_card(config);
+  const train::DatasetCard card = dataset_card(a.checkpoint, a.config, config);
   options.metadata.emplace_back(
       "preprocessing",
       nlohmann::json{{"channels", "RGB"}, {"divide_by", 255}, {"mean", card.mean}, {"std", card.std}}.dump());
@@ -35,7 +34,7 @@ int export_onnx(Arguments a) {
   const std::vector<int64_t> sizes = parse_sizes("--input", a.input, 3);
   const std::unique_ptr<Device> device = Device::create("cpu");
   a.checkpoint = train::find_checkpoint(a.checkpoint).string();
-  const LoadedModel loaded = load_model(a.checkpoint, a.config, a.set, *device);
+  const LoadedModel loaded = load_model(a.checkpoint, a.config, a.common.set, *device);
   using Output = models::OnnxOptions::Output;
   models::OnnxOptions options{.batch = static_cast<int>(sizes[0]),
                               .height = static_cast<int>(sizes[1]),
@@ -69,11 +68,7 @@ std::function<int()> add_export_onnx(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::IsMember({"logits", "log_probabilities", "labels"}));
   command.add_option("--config", a->config, "configuration, for weight files that carry none");
-  command
-      .add_option("--set", a->set, "override a setting of the configuration, e.g. --set model.pool_size=7; repeatable")
-      ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->take_all();
+  add_set_option(command, a->common);
   return [a] { return export_onnx(*a); };
 }
 

@@ -9,7 +9,6 @@
 
 #include "core/error.h"
 #include "data/heat_map.h"
-#include "train/checkpoint.h"
 #include "train/classification.h"
 #include "train/photo_classifier.h"
 #include "train/settings.h"
@@ -54,8 +53,7 @@ void predict_classes(const ClassPrediction& a, Device& device) {
   if (a.cam && a.output.empty()) throw ArgumentError("--cam: a folder for the pictures is needed: -o DIR");
   const LoadedModel loaded = load_classifier(a, device);
   const int classes = loaded.model->classes();
-  const train::DatasetCard card =
-      a.config.empty() ? train::checkpoint_card(a.checkpoint) : train::configured_card(loaded.config);
+  const train::DatasetCard card = dataset_card(a.checkpoint, a.config, loaded.config);
   const std::vector<std::string>& names = card.classes.names;
   if (names.size() != static_cast<size_t>(classes))
     throw ConfigError(fmt::format("{}: the model has {} classes, its dataset {}", a.checkpoint, classes, names.size()));
@@ -64,7 +62,7 @@ void predict_classes(const ClassPrediction& a, Device& device) {
                                                     .precision = train::train_settings(loaded.config).precision,
                                                     .mean = card.mean,
                                                     .std = card.std});
-  std::set<std::string> stems;  // two images of one name must not overwrite each other
+  std::set<std::string> stems;
   for (const std::string& path : a.images) {
     const data::Image photo = data::read_image_as_rgb(path);
     const std::vector<float> scores = classifier.scores(photo);
@@ -74,10 +72,8 @@ void predict_classes(const ClassPrediction& a, Device& device) {
     for (const int64_t c : first)
       fmt::print("  {:.4f}  {:>4}  {}\n", probabilities[static_cast<size_t>(c)], c, names[static_cast<size_t>(c)]);
     if (!a.cam) continue;
-    std::string stem = fs::path(path).stem().string();
-    for (int n = 2; !stems.insert(stem).second; ++n) stem = fmt::format("{}-{}", fs::path(path).stem().string(), n);
     const int64_t shown = chosen >= 0 ? chosen : first.front();
-    const fs::path file = fs::path(a.output) / (stem + "_cam.png");
+    const fs::path file = fs::path(a.output) / (unique_stem(path, stems) + "_cam.png");
     data::write_png(file, data::heat_overlay(photo, classifier.class_map(photo, shown), a.alpha));
     fmt::print("  -> {}: where it sees {}\n", file.string(), names[static_cast<size_t>(shown)]);
   }
