@@ -9,6 +9,7 @@
 #include "core/open_weights.h"
 #include "core/safetensors.h"
 #include "tests/apps/program.h"
+#include "tests/support/source_dir.h"
 
 namespace {
 using namespace segrt;
@@ -32,7 +33,7 @@ batch = 1
 
 struct Fixture {
   test::WorkFolder folder;
-  std::string golden = SEGRT_SOURCE_DIR "/tests/golden/checkpoints/";
+  std::string golden = segrt::test::source_dir() + "/tests/golden/checkpoints/";
   Fixture() { std::ofstream(at("tiny.toml")) << kConfig; }
   fs::path at(const std::string& name) const { return folder.path() / name; }
   std::string bytes(const std::string& name) const {
@@ -40,7 +41,7 @@ struct Fixture {
     return {std::istreambuf_iterator<char>(in), {}};
   }
   test::Outcome operator()(const std::string& command) const {
-    test::Outcome outcome = test::run(command, folder.path());
+    test::Outcome outcome = segrt::test::run(command, folder.path());
     CAPTURE(outcome.output);
     return outcome;
   }

@@ -13,11 +13,12 @@
 #include "core/safetensors.h"
 #include "tests/core/message_of.h"
 #include "tests/core/temporary_folder.h"
+#include "tests/support/source_dir.h"
 
 using namespace segrt;
 
 namespace {
-const std::string kFolder = SEGRT_SOURCE_DIR "/tests/golden/checkpoints/";
+const std::string kFolder = test::source_dir() + "/tests/golden/checkpoints/";
 
 nlohmann::json manifest() {
   std::ifstream in(kFolder + "manifest.json");

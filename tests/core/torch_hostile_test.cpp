@@ -10,6 +10,7 @@
 #include "tests/core/message_of.h"
 #include "tests/core/temporary_folder.h"
 #include "tests/core/torch_files.h"
+#include "tests/support/source_dir.h"
 
 using namespace segrt;
 using test::global;
@@ -53,7 +54,7 @@ std::string contents(const std::string& file) {
   return all;
 }
 std::string golden(const char* name) {
-  return file_bytes(std::string(SEGRT_SOURCE_DIR "/tests/golden/checkpoints/") + name);
+  return file_bytes(test::source_dir() + "/tests/golden/checkpoints/" + name);
 }
 }  // namespace
 

@@ -11,11 +11,13 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/support/source_dir.h"
+
 namespace segrt::test {
 
-inline std::filesystem::path golden_folder() { return std::filesystem::path(SEGRT_SOURCE_DIR) / "tests/golden"; }
+inline std::filesystem::path golden_folder() { return std::filesystem::path(source_dir()) / "tests/golden"; }
 // Real pictures, which are not part of the repository. Tests that want them pass without.
-inline std::filesystem::path shared_folder() { return std::filesystem::path(SEGRT_SOURCE_DIR) / "../shared/data"; }
+inline std::filesystem::path shared_folder() { return std::filesystem::path(source_dir()) / "../shared/data"; }
 
 // An empty folder that goes away with its object.
 class TestFolder {

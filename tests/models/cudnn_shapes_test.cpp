@@ -12,6 +12,7 @@
 #include "kernels/vendor/cudnn/plan.h"
 #include "models/model.h"
 #include "tests/support/cuda_driver.h"
+#include "tests/support/source_dir.h"
 
 namespace segrt::models {
 namespace {
@@ -88,7 +89,7 @@ Side crop_of(const Config& data) {  // crop = 896 or crop = [768, 768]
 
 Problems shipped_problems() {
   Problems problems;
-  for (const auto& file : std::filesystem::directory_iterator(SEGRT_SOURCE_DIR "/models")) {
+  for (const auto& file : std::filesystem::directory_iterator(test::source_dir() + "/models")) {
     if (file.path().extension() != ".toml") continue;
     const Config config = Config::load(file.path().string());
     CAPTURE(file.path().string());

@@ -2,14 +2,10 @@
 // another machine).
 #pragma once
 
-#include <cstdlib>
 #include <string>
 
 namespace segrt::test {
 
-inline std::string source_dir() {
-  const char* elsewhere = std::getenv("SEGRT_TEST_DATA");
-  return elsewhere != nullptr ? elsewhere : SEGRT_SOURCE_DIR;
-}
+std::string source_dir();
 
 }  // namespace segrt::test

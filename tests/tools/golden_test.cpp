@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "core/safetensors.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/tensors.h"
 
 namespace {
@@ -44,7 +45,7 @@ class Copy {
     std::string folder = (fs::temp_directory_path() / "segrt_golden_XXXXXX").string();
     REQUIRE(mkdtemp(folder.data()) != nullptr);
     folder_ = folder;
-    const SafetensorsFile file((fs::path(SEGRT_SOURCE_DIR) / "tests/golden" / (name + ".safetensors")).string());
+    const SafetensorsFile file((fs::path(segrt::test::source_dir()) / "tests/golden" / (name + ".safetensors")).string());
     metadata = file.metadata();
     for (const SafetensorsEntry& e : file.entries()) tensors.push_back({e.name, file.read(e.name, *device_)});
   }

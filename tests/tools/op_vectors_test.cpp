@@ -10,11 +10,12 @@
 #include "core/safetensors.h"
 #include "tests/apps/program.h"
 #include "tests/core/temporary_folder.h"
+#include "tests/support/source_dir.h"
 
 namespace segrt {
 namespace {
 
-const std::string kGolden = std::string(SEGRT_SOURCE_DIR) + "/tests/golden/onnx/";
+const std::string kGolden = test::source_dir() + "/tests/golden/onnx/";
 
 test::Outcome run_tool(const std::string& arguments) { return test::run("segrt_op_vectors " + arguments, "/tmp"); }
 
