@@ -7,7 +7,7 @@
 #include "core/cuda/library_handles.h"
 #include "kernels/cuda/conv.h"
 #include "kernels/device_graph.h"
-#include "kernels/vendor/cudnn/plan_cache.h"
+#include "kernels/vendor/cudnn/conv_library.h"
 #include "kernels/vendor_mode.h"
 #include "tests/kernels/conv_cases.h"
 #include "tests/support/tensors.h"
@@ -109,10 +109,10 @@ TEST_CASE("cudnn: a problem is decided once, and not at all when switched off or
   Tensor y = test::filled_with_nan(s.y.shape(), DType::bf16, *device);
   device->state<VendorMode>().enabled = false;
   conv2d_forward(s.x, s.w, {}, s.g, y);
-  CHECK(conv2d_choices(*device).empty());
+  CHECK(vendor_choices(*device).empty());
   device->state<VendorMode>().enabled = true;
   for (int i = 0; i < 2; ++i) conv2d_forward(s.x, s.w, {}, s.g, y);
-  const std::vector<ConvChoice> choices = conv2d_choices(*device);
+  const std::vector<VendorChoice> choices = vendor_choices(*device);
   REQUIRE(choices.size() == 1);
   CHECK(choices[0].problem == to_string(s.problem(ConvOp::forward)));
   CHECK(choices[0].own_ms > 0);
@@ -127,7 +127,7 @@ TEST_CASE("cudnn: a problem is decided once, and not at all when switched off or
     conv2d_backward_input(s.y, s.w, s.g, dx);
   });
   graph.replay();
-  CHECK(conv2d_choices(*device).size() == 1);
+  CHECK(vendor_choices(*device).size() == 1);
   CHECK(test::relative_l2(replayed, expected) <= 2 * test::tolerance(DType::bf16, 576));
   CHECK(test::relative_l2(dx, own_result(s, s.problem(ConvOp::backward_input))) <= test::tolerance(DType::bf16, 576));
 }

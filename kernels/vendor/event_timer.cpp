@@ -1,11 +1,11 @@
-#include "kernels/vendor/cudnn/event_timer.h"
+#include "kernels/vendor/event_timer.h"
 
 #include <algorithm>
 #include <array>
 
 #include "core/cuda/check.h"
 
-namespace segrt::kernels::vendor::cudnn {
+namespace segrt::kernels::vendor {
 namespace {
 constexpr int kWarmUps = 2, kRuns = 7;
 constexpr double kHopeless = 3;  // times the best: not worth more runs
@@ -39,4 +39,4 @@ double EventTimer::median_ms(const std::function<void()>& work, double best_ms) 
   return ms[kRuns / 2];
 }
 
-}  // namespace segrt::kernels::vendor::cudnn
+}  // namespace segrt::kernels::vendor

@@ -1,4 +1,4 @@
-#include "kernels/vendor/cudnn/plan_file.h"
+#include "kernels/vendor/choice_file.h"
 
 #include <cctype>
 #include <cstdlib>
@@ -9,32 +9,32 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 
-namespace segrt::kernels::vendor::cudnn {
+namespace segrt::kernels::vendor {
 namespace {
 namespace fs = std::filesystem;
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 
-std::string file_name(const std::string& gpu, int64_t cudnn_version) {
-  std::string name;
+std::string file_name(const std::string& gpu, const std::string& library) {
+  std::string name = library + "-";
   for (const char c : gpu) name += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-  return "cudnn-" + std::to_string(cudnn_version) + "-" + name + ".json";
+  return name + ".json";
 }
 }  // namespace
 
-std::string PlanFile::default_path(const std::string& gpu, int64_t cudnn_version) {
-  const std::string name = file_name(gpu, cudnn_version);
+std::string ChoiceFile::default_path(const std::string& gpu, const std::string& library) {
+  const std::string name = file_name(gpu, library);
   if (const char* folder = std::getenv("SEGRT_CACHE"); folder != nullptr)
     return *folder == '\0' ? "" : (fs::path(folder) / name).string();
   const char* home = std::getenv("HOME");
   return home == nullptr || *home == '\0' ? "" : (fs::path(home) / ".cache" / "segrt" / name).string();
 }
 
-PlanFile::PlanFile(std::string path, std::string gpu, int64_t cudnn_version)
-    : path_(std::move(path)), gpu_(std::move(gpu)), cudnn_version_(cudnn_version) {
+ChoiceFile::ChoiceFile(std::string path, std::string gpu, std::string library)
+    : path_(std::move(path)), gpu_(std::move(gpu)), library_(std::move(library)) {
   choices_ = read();
 }
 
-std::map<std::string, PlanFile::Choice> PlanFile::read() {
+std::map<std::string, Choice> ChoiceFile::read() {
   std::map<std::string, Choice> choices;
   std::error_code none;
   if (path_.empty() || !fs::exists(path_, none)) return choices;
@@ -43,8 +43,8 @@ std::map<std::string, PlanFile::Choice> PlanFile::read() {
     if (!in) throw FileError("cannot be read");
     const nlohmann::json file = nlohmann::json::parse(in);
     if (file.at("format").get<int>() != kFormat) throw FileError("has another format");
-    if (file.at("gpu").get<std::string>() != gpu_ || file.at("cudnn").get<int64_t>() != cudnn_version_)
-      throw FileError("is of another GPU or cuDNN");
+    if (file.at("gpu").get<std::string>() != gpu_ || file.at("library").get<std::string>() != library_)
+      throw FileError("is of another GPU or library");
     for (const auto& [problem, entry] : file.at("choices").items())
       choices[problem] = {entry.at("engine").get<std::string>(), entry.at("plan").get<std::string>(),
                           entry.at("plan_ms").get<double>(), entry.at("own_ms").get<double>()};
@@ -55,12 +55,12 @@ std::map<std::string, PlanFile::Choice> PlanFile::read() {
   return {};
 }
 
-const PlanFile::Choice* PlanFile::find(const std::string& problem) const {
+const Choice* ChoiceFile::find(const std::string& problem) const {
   const auto found = choices_.find(problem);
   return found == choices_.end() ? nullptr : &found->second;
 }
 
-void PlanFile::put(const std::string& problem, const Choice& choice) {
+void ChoiceFile::put(const std::string& problem, const Choice& choice) {
   choices_[problem] = choice;
   if (path_.empty()) return;
   // Ours win. Two processes that write at once lose an entry at worst, which is then measured again.
@@ -73,19 +73,19 @@ void PlanFile::put(const std::string& problem, const Choice& choice) {
   }
 }
 
-void PlanFile::forget(const std::string& problem) { choices_.erase(problem); }
+void ChoiceFile::forget(const std::string& problem) { choices_.erase(problem); }
 
-void PlanFile::write() const {
+void ChoiceFile::write() const {
   nlohmann::json choices = nlohmann::json::object();
   for (const auto& [problem, c] : choices_)
     choices[problem] = {{"engine", c.engine}, {"plan", c.plan}, {"plan_ms", c.plan_ms}, {"own_ms", c.own_ms}};
   const nlohmann::json file = {
-      {"format", kFormat}, {"gpu", gpu_}, {"cudnn", cudnn_version_}, {"choices", std::move(choices)}};
+      {"format", kFormat}, {"gpu", gpu_}, {"library", library_}, {"choices", std::move(choices)}};
   AtomicFile out(path_);
   out.write(file.dump(1));
   out.commit();
 }
 
-std::string PlanFile::take_warning() { return std::exchange(warning_, {}); }
+std::string ChoiceFile::take_warning() { return std::exchange(warning_, {}); }
 
-}  // namespace segrt::kernels::vendor::cudnn
+}  // namespace segrt::kernels::vendor

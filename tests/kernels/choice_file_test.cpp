@@ -1,18 +1,18 @@
 // The file that keeps which plan was fastest: it must never stop anybody, whatever is in it.
-#if SEGRT_HAS_CUDNN
 #include <doctest/doctest.h>
 
 #include <cstdlib>
 #include <optional>
+#include <string>
 
-#include "kernels/vendor/cudnn/plan_file.h"
+#include "kernels/vendor/choice_file.h"
 #include "kernels/vendor_mode.h"
 #include "tests/core/temporary_folder.h"
 #include "tests/support/tensors.h"
 
-namespace segrt::kernels::vendor::cudnn {
+namespace segrt::kernels::vendor {
 namespace {
-constexpr const char* kGpu = "NVIDIA H100 80GB HBM3";
+constexpr const char *kGpu = "NVIDIA H100 80GB HBM3", *kLibrary = "cudnn-91900";
 
 // Sets a variable of the environment, or removes it; puts it back at the end.
 class Environment {
@@ -32,16 +32,16 @@ class Environment {
 };
 }  // namespace
 
-TEST_CASE("plan file: what is put is found again, by another process, too") {
+TEST_CASE("choice file: what is put is found again, by another process, too") {
   const TemporaryFolder folder;
   const std::string path = folder / "deep/er/plans.json";
-  PlanFile first(path, kGpu, 91900), second(path, kGpu, 91900);
+  ChoiceFile first(path, kGpu, kLibrary), second(path, kGpu, kLibrary);
   CHECK(first.find("a") == nullptr);
   first.put("a", {"engine 62, TILE_SIZE 5", "{\"plan\": \"\\u00e4 \\\"quoted\\\"\"}", 0.25, 0.5});
   second.put("b", {"", "", 0.75, 0.5});  // has not seen "a"
   CHECK(first.take_warning() == "");
   CHECK(second.take_warning() == "");
-  const PlanFile third(path, kGpu, 91900);
+  const ChoiceFile third(path, kGpu, kLibrary);
   REQUIRE(third.find("a") != nullptr);
   CHECK(third.find("a")->engine == "engine 62, TILE_SIZE 5");
   CHECK(third.find("a")->plan == "{\"plan\": \"\\u00e4 \\\"quoted\\\"\"}");
@@ -50,14 +50,14 @@ TEST_CASE("plan file: what is put is found again, by another process, too") {
   REQUIRE(third.find("b") != nullptr);
   CHECK(third.find("b")->engine == "");
   first.put("a", {"engine 1", "{}", 0.125, 0.5});
-  CHECK(PlanFile(path, kGpu, 91900).find("a")->engine == "engine 1");
-  CHECK(PlanFile(path, kGpu, 91900).find("b") != nullptr);
+  CHECK(ChoiceFile(path, kGpu, kLibrary).find("a")->engine == "engine 1");
+  CHECK(ChoiceFile(path, kGpu, kLibrary).find("b") != nullptr);
 }
 
-TEST_CASE("plan file: damaged or foreign files count as empty, are named, and are replaced") {
+TEST_CASE("choice file: damaged or foreign files count as empty, are named, and are replaced") {
   const TemporaryFolder folder;
   const std::string path = folder / "plans.json";
-  PlanFile(path, kGpu, 91900).put("a", {"engine 1", "{}", 1, 2});
+  ChoiceFile(path, kGpu, kLibrary).put("a", {"engine 1", "{}", 1, 2});
   const std::string good = file_bytes(path);
   const std::string damaged[] = {"",
                                  "{",
@@ -66,35 +66,35 @@ TEST_CASE("plan file: damaged or foreign files count as empty, are named, and ar
                                  good.substr(0, good.size() / 2),
                                  "{\"format\": 1}",
                                  std::string("\0\xff\xfe", 3),
-                                 "{\"format\": 2, \"gpu\": \"\", \"cudnn\": 1}",
-                                 "{\"format\": 1, \"gpu\": \"NVIDIA H100 80GB HBM3\", \"cudnn\": 91900, "
+                                 "{\"format\": 1, \"gpu\": \"\", \"library\": \"\"}",
+                                 "{\"format\": 2, \"gpu\": \"NVIDIA H100 80GB HBM3\", \"library\": \"cudnn-91900\", "
                                  "\"choices\": {\"a\": {\"engine\": 3}}}"};
   for (const std::string& bytes : damaged) {
     CAPTURE(bytes);
     write_file_bytes(path, bytes);
-    PlanFile file(path, kGpu, 91900);
+    ChoiceFile file(path, kGpu, kLibrary);
     CHECK(file.find("a") == nullptr);
     CHECK(file.take_warning().starts_with(path + ": ignored: "));
     CHECK(file.take_warning() == "");
     file.put("b", {"engine 2", "{}", 1, 2});
-    CHECK(PlanFile(path, kGpu, 91900).find("b") != nullptr);
+    CHECK(ChoiceFile(path, kGpu, kLibrary).find("b") != nullptr);
   }
   write_file_bytes(path, good);
-  CHECK(PlanFile(path, kGpu, 91900).find("a") != nullptr);
-  for (PlanFile other : {PlanFile(path, "NVIDIA A100", 91900), PlanFile(path, kGpu, 91901)}) {
+  CHECK(ChoiceFile(path, kGpu, kLibrary).find("a") != nullptr);
+  for (ChoiceFile other : {ChoiceFile(path, "NVIDIA A100", kLibrary), ChoiceFile(path, kGpu, "cudnn-91901")}) {
     CHECK(other.find("a") == nullptr);
-    CHECK(other.take_warning() == path + ": ignored: is of another GPU or cuDNN");
+    CHECK(other.take_warning() == path + ": ignored: is of another GPU or library");
   }
 }
 
-TEST_CASE("plan file: one that cannot be written is a warning, and the choice holds") {
+TEST_CASE("choice file: one that cannot be written is a warning, and the choice holds") {
   const TemporaryFolder folder;
   write_file_bytes(folder / "file", "not a folder");
-  PlanFile file(folder / "file/plans.json", kGpu, 91900);
+  ChoiceFile file(folder / "file/plans.json", kGpu, kLibrary);
   file.put("a", {"engine 1", "{}", 1, 2});
   CHECK(file.take_warning().starts_with(folder / "file/plans.json: not kept: "));
   CHECK(file.find("a") != nullptr);
-  PlanFile nowhere("", kGpu, 91900);
+  ChoiceFile nowhere("", kGpu, kLibrary);
   nowhere.put("a", {"engine 1", "{}", 1, 2});
   CHECK(nowhere.take_warning() == "");
   CHECK(nowhere.find("a") != nullptr);
@@ -102,20 +102,21 @@ TEST_CASE("plan file: one that cannot be written is a warning, and the choice ho
   CHECK(nowhere.find("a") == nullptr);
 }
 
-TEST_CASE("plan file: where it lies") {
+TEST_CASE("choice file: where it lies") {
   const Environment home("HOME", "/home/someone");
   {
     const Environment cache("SEGRT_CACHE", nullptr);
-    CHECK(PlanFile::default_path(kGpu, 91900) == "/home/someone/.cache/segrt/cudnn-91900-NVIDIA_H100_80GB_HBM3.json");
+    CHECK(ChoiceFile::default_path(kGpu, kLibrary) ==
+          "/home/someone/.cache/segrt/cudnn-91900-NVIDIA_H100_80GB_HBM3.json");
     const Environment homeless("HOME", nullptr);
-    CHECK(PlanFile::default_path(kGpu, 91900) == "");
+    CHECK(ChoiceFile::default_path(kGpu, kLibrary) == "");
   }
   {
     const Environment cache("SEGRT_CACHE", "/scratch/cache");
-    CHECK(PlanFile::default_path("a/../b", 1) == "/scratch/cache/cudnn-1-a____b.json");
+    CHECK(ChoiceFile::default_path("a/../b", "cublaslt-1") == "/scratch/cache/cublaslt-1-a____b.json");
   }
   const Environment cache("SEGRT_CACHE", "");
-  CHECK(PlanFile::default_path(kGpu, 91900) == "");
+  CHECK(ChoiceFile::default_path(kGpu, kLibrary) == "");
 }
 
 TEST_CASE("SEGRT_VENDOR switches vendor libraries off") {
@@ -131,5 +132,4 @@ TEST_CASE("SEGRT_VENDOR switches vendor libraries off") {
   CHECK(test::error_of([] { VendorMode(); }) == "SEGRT_VENDOR: expected on or off, got \"0\"");
 }
 
-}  // namespace segrt::kernels::vendor::cudnn
-#endif
+}  // namespace segrt::kernels::vendor

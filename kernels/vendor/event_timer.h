@@ -5,7 +5,7 @@
 
 #include "core/cuda/cuda_device.h"
 
-namespace segrt::kernels::vendor::cudnn {
+namespace segrt::kernels::vendor {
 
 class EventTimer {
  public:
@@ -21,4 +21,4 @@ class EventTimer {
   CudaEvent begin_, end_;
 };
 
-}  // namespace segrt::kernels::vendor::cudnn
+}  // namespace segrt::kernels::vendor
