@@ -110,6 +110,13 @@ const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype) const {
 }
 
 Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual) {
+  if (bn.training() && !conv.bias_.defined() && !x.device().observer && !x.device().op_observer) {
+    const Var y = autograd::conv_batch_norm(x, autograd::cast(conv.weight_, x.dtype()), conv.geometry_, bn.weight_,
+                                            bn.bias_, bn.state(), residual, act == Act::relu);
+    bn.count_batch();
+    return y;
+  }
+  // An observer wants to see the map between the two.
   if (bn.training() || recording({x, conv.weight_, bn.weight()})) return bn.forward(conv.forward(x), act, residual);
   const Conv2d::Folded& f = conv.folded(&bn, x.dtype());
   Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), conv.weight_.shape(), conv.geometry_), x.dtype(),
@@ -153,18 +160,22 @@ BatchNorm::BatchNorm(const Options& o, Init& init)
       running_var_(buffer("running_var", init.constant({o.channels}, 1))),
       batches_(buffer("num_batches_tracked", Tensor::zeros({}, DType::i64, init.device()), /*optional=*/true)) {}
 
+autograd::BatchNormState BatchNorm::state() const {
+  return {.running_mean = running_mean_,
+          .running_var = running_var_,
+          .eps = options_.eps,
+          .momentum = options_.momentum,
+          .training = training()};
+}
+
+void BatchNorm::count_batch() const {
+  Tensor count = batches_.reshape({1});
+  kernels::advance_step(count);
+}
+
 Var BatchNorm::forward(const Var& x, Act act, const Var& residual) const {
-  const Var y = autograd::batch_norm(x, weight_, bias_,
-                                     {.running_mean = running_mean_,
-                                      .running_var = running_var_,
-                                      .eps = options_.eps,
-                                      .momentum = options_.momentum,
-                                      .training = training()},
-                                     residual, act == Act::relu);
-  if (training()) {
-    Tensor count = batches_.reshape({1});
-    kernels::advance_step(count);
-  }
+  const Var y = autograd::batch_norm(x, weight_, bias_, state(), residual, act == Act::relu);
+  if (training()) count_batch();
   observe({"batch_norm", y.value(), 2 * int64_t{options_.channels}, 0});
   return y;
 }

@@ -71,6 +71,10 @@ class BatchNorm final : public Module {
   void set_momentum(double momentum) { options_.momentum = momentum; }
 
  private:
+  friend Var conv_bn(const Conv2d&, const BatchNorm&, const Var&, Act, const Var&);
+  autograd::BatchNormState state() const;
+  void count_batch() const;  // in training
+
   Options options_;
   Var& weight_;
   Var& bias_;
@@ -80,7 +84,7 @@ class BatchNorm final : public Module {
 };
 
 // act(bn(conv(x)) + residual). In inference the norm is folded into the convolution's weights and all of it is one
-// kernel.
+// kernel; in training the convolution may compute the norm's statistics (autograd::conv_batch_norm).
 Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual = {});
 // act(bn(pointwise(depthwise(x))) + residual), depthwise 3x3 without bias or dilation. In inference one kernel where
 // kernels/separable.h has it.

@@ -72,6 +72,13 @@ TEST_CASE_FIXTURE(Fixture, "conv_transpose2d") {
 TEST_CASE_FIXTURE(Fixture, "linear and matmul") {
   check([](const std::vector<Var>& v) { return linear(v[0], v[1], v[2]); },
         {input({2, 3, 5}), input({4, 5}), input({4})});
+  for (const bool biased : {true, false})
+    check(
+        [&](const std::vector<Var>& v) {
+          const Var none, &b1 = biased ? v[3] : none, &b2 = biased ? v[4] : none;
+          return mlp(v[0], {.w1 = v[1], .b1 = b1, .w2 = v[2], .b2 = b2});
+        },
+        {input({2, 3, 5}), input({6, 5}), input({4, 6}), input({6}), input({4})});
   check([](const std::vector<Var>& v) { return matmul(v[0], v[1]); }, {input({3, 1}), input({1, 4})});
   check([](const std::vector<Var>& v) { return matmul(v[0], v[1]); }, {input({2, 3, 5}), input({2, 5, 4})});
 }
@@ -92,6 +99,66 @@ TEST_CASE_FIXTURE(Fixture, "batch_norm in training and with frozen statistics, w
         };
         check(f, {input({2, 3, 2, 3}, 0.5, 2), input({3}), input({3}), input({2, 3, 2, 3})});
       }
+}
+
+TEST_CASE_FIXTURE(Fixture, "conv_batch_norm in training and with frozen statistics, with residual and ReLU") {
+  using G = kernels::ConvGeometry;
+  struct Case {
+    Shape x, w;
+    G g;
+  };
+  for (const Case& c : {Case{{2, 5, 6, 2}, {3, 3, 3, 2}, G::square({.stride = 2, .padding = 1})},
+                        Case{{2, 4, 3, 4}, {4, 3, 3, 1}, G::square({.padding = 2, .dilation = 2, .groups = 4})}})
+    for (const bool training : {true, false})
+      for (const bool relu : {true, false})
+        for (const bool with_residual : {true, false}) {
+          CAPTURE(c.x);
+          CAPTURE(training);
+          CAPTURE(relu);
+          CAPTURE(with_residual);
+          const int64_t out = c.w[0];
+          const Tensor mean = input({out}), var = test::random_uniform({out}, DType::f64, *cpu, 0.5, 2);
+          const auto f = [&](const std::vector<Var>& v) {
+            BatchNormState state{.running_mean = training ? Tensor() : mean, .running_var = training ? Tensor() : var};
+            state.training = training;
+            return conv_batch_norm(v[0], v[1], c.g, v[2], v[3], state, with_residual ? v[4] : Var(), relu);
+          };
+          check(f, {input(c.x), input(c.w), input({out}), input({out}),
+                    input(kernels::conv2d_output_shape(c.x, c.w, c.g))});
+        }
+}
+
+TEST_CASE("conv_batch_norm is conv2d and batch_norm, bit for bit") {
+  for (auto& device : test::test_devices())
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      CAPTURE(device->name());
+      CAPTURE(dtype);
+      const auto g = kernels::ConvGeometry::square({.padding = 1});
+      const auto random = [&](const Shape& shape, DType type, uint64_t seed) {
+        return random_normal(shape, type, *device, {.seed = seed});
+      };
+      struct Run {
+        std::vector<std::vector<double>> values;
+      };
+      const auto run = [&](bool fused) {
+        const Var x = Var::parameter(random({2, 5, 4, 8}, dtype, 1)),
+                  w = Var::parameter(random({16, 3, 3, 8}, dtype, 2));
+        const Var weight = Var::parameter(random({16}, DType::f32, 3)),
+                  bias = Var::parameter(random({16}, DType::f32, 4));
+        const Var residual = Var::parameter(random({2, 5, 4, 16}, dtype, 5));
+        BatchNormState state{.running_mean = random({16}, DType::f32, 6), .running_var = random({16}, DType::f32, 7)};
+        state.training = true;
+        const Var y = fused ? conv_batch_norm(x, w, g, weight, bias, state, residual, true)
+                            : batch_norm(conv2d(x, w, {}, g), weight, bias, state, residual, true);
+        backward(mean(mul(y, random({2, 5, 4, 16}, dtype, 8))));
+        Run r;
+        for (const Tensor& t : {y.value(), state.running_mean, state.running_var, x.grad(), w.grad(), weight.grad(),
+                                bias.grad(), residual.grad()})
+          r.values.push_back(test::to_doubles(t));
+        return r;
+      };
+      CHECK(run(true).values == run(false).values);
+    }
 }
 
 TEST_CASE_FIXTURE(Fixture, "pooling") {
