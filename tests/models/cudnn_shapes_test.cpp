@@ -60,6 +60,7 @@ void collect(const OpEvent& e, bool training, Problems& problems) {
     add(problems, p, ConvOp::forward,
         {.bias = given(2), .residual = given(3), .relu = relu != e.attributes.end() && relu->second[0] != 0});
     if (training) add(problems, p, ConvOp::backward_input);
+    if (training && !given(2)) add(problems, p, ConvOp::forward, {.statistics = true});  // of the batch norm after it
   }
   if (training) add(problems, p, ConvOp::backward_weight);
 }
