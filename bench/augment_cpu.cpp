@@ -1,6 +1,6 @@
-// Times the steps of the recipe scale_crop_distort on one CPU thread, as a loader's worker runs them: a 1024x1024 crop of
-// a 1024x2048 image, by the ratio of the resize. Prints the minimum and median ms of CPU time, which other programs on
-// the machine disturb less than the time on the wall.
+// Times the steps of the recipe scale_crop_distort on one CPU thread, as a loader's worker runs them: a 1024x1024 crop
+// of a 1024x2048 image, by the ratio of the resize. Prints the minimum and median ms of CPU time, which other programs
+// on the machine disturb less than the time on the wall.
 //
 //   bench_augment_cpu [--repeat N]
 #include <fmt/format.h>

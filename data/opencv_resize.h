@@ -1,5 +1,5 @@
-// Image resizing by the 8-bit rules of OpenCV 4, bit for bit. Unlike Pillow's filters (data/resample.h) these look at two
-// neighbours a side whatever the ratio, so shrinking aliases; networks trained on such images expect them.
+// Image resizing by the 8-bit rules of OpenCV 4, bit for bit. Unlike Pillow's filters (data/resample.h) these look at
+// two neighbours a side whatever the ratio, so shrinking aliases; networks trained on such images expect them.
 #pragma once
 
 #include <vector>
@@ -11,7 +11,8 @@ namespace segrt::data {
 
 // The part `target` of `image` resized bilinearly to `size`, written to the top left of `out`, each row from right to
 // left if `mirrored`. Along an axis from `in` to `out` values, output d reads at x = float32((d + 0.5) * (in / out) -
-// 0.5): i = floor(x) and i + 1, clamped to the image, with the weights w1 = round(2048 (x - i)), w0 = round(2048 (1 - (x
+// 0.5): i = floor(x) and i + 1, clamped to the image, with the weights w1 = round(2048 (x - i)), w0 = round(2048 (1 -
+// (x
 // - i))), halves to even. Columns first, r = w0 p[i] + w1 p[i + 1] in integers; then rows,
 //   y = ((((r[i] >> 4) w0) >> 16) + (((r[i + 1] >> 4) w1) >> 16) + 2) >> 2.
 // Throws ArgumentError for an empty image or size, a target that is not inside, or an `out` that cannot hold it.

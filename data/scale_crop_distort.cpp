@@ -39,14 +39,13 @@ ScaleCropDistort::ScaleCropDistort(const Options& options) : options_(options) {
   require_crop(options.crop_height, options.crop_width);
   const auto [height, width] = options.base;
   if (height < 0 || width < 0 || (height == 0) != (width == 0) || height > kMaxImageSide || width > kMaxImageSide)
-    throw ArgumentError(
-        fmt::format("augmentation: base {}x{}: expected two sides in 1..{}, or two zeros", height, width, kMaxImageSide));
+    throw ArgumentError(fmt::format("augmentation: base {}x{}: expected two sides in 1..{}, or two zeros", height,
+                                    width, kMaxImageSide));
   if (!(options.min_ratio > 0 && options.min_ratio <= options.max_ratio && options.max_ratio <= 16))
     throw ArgumentError(fmt::format("augmentation: ratios must be in (0, 16], least first, got {} to {}",
                                     options.min_ratio, options.max_ratio));
   if (!(options.cat_max_ratio > 0 && options.cat_max_ratio <= 1))
-    throw ArgumentError(
-        fmt::format("augmentation: cat_max_ratio must be in (0, 1], got {}", options.cat_max_ratio));
+    throw ArgumentError(fmt::format("augmentation: cat_max_ratio must be in (0, 1], got {}", options.cat_max_ratio));
 }
 
 ImageSize ScaleCropDistort::resized(const Sample& sample, double ratio) const {

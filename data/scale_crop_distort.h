@@ -1,5 +1,5 @@
-// The augmentation of DABNet and DGMN2, the common one of MMSegmentation: a random size, a random crop that is not all of
-// one class, a random mirror, distorted colours, and padding with the mean colour.
+// The augmentation of DABNet and DGMN2, the common one of MMSegmentation: a random size, a random crop that is not all
+// of one class, a random mirror, distorted colours, and padding with the mean colour.
 #pragma once
 
 #include "data/photometric.h"
@@ -7,9 +7,9 @@
 
 namespace segrt::data {
 
-// The largest size of the aspect of height x width whose longer side is at most that of `base` and whose shorter side at
-// most that of `base`: sides int(x * f + 0.5), f = min(longer of base / longer, shorter of base / shorter). At least 1.
-// Which side of `base` is which makes no difference. Throws ArgumentError for a size below 1.
+// The largest size of the aspect of height x width whose longer side is at most that of `base` and whose shorter side
+// at most that of `base`: sides int(x * f + 0.5), f = min(longer of base / longer, shorter of base / shorter). At
+// least 1. Which side of `base` is which makes no difference. Throws ArgumentError for a size below 1.
 ImageSize fitted_size(int height, int width, ImageSize base);
 // Each side int(n * ratio), at least 1.
 ImageSize scaled_size(ImageSize size, double ratio);

@@ -23,8 +23,8 @@ namespace segrt::train {
 class Evaluator {
  public:
   struct Options {
-    // Passes over the image, resized to int(side * scale) by Pillow's bicubic; where there is a base size, to that times
-    // the scale by OpenCV's bilinear; or, where `edges` is not empty, to each of these by Pillow's bilinear.
+    // Passes over the image, resized to int(side * scale) by Pillow's bicubic; where there is a base size, to that
+    // times the scale by OpenCV's bilinear; or, where `edges` is not empty, to each of these by Pillow's bilinear.
     std::vector<double> scales = {1};
     BaseSize base_size = {};
     std::vector<ShortestEdge> edges = {};
@@ -32,7 +32,7 @@ class Evaluator {
     bool flip = false;       // each pass also mirrored
     Average average = Average::log_probabilities;
     std::optional<SlidingWindow> window = {};  // each pass in windows; else as a whole
-    DType precision = DType::f32;         // of activations
+    DType precision = DType::f32;              // of activations
     std::array<double, 3> mean{}, std{};  // of the dataset, for a network that does not say how it wants its images
     // Called after the first pass over each image, while the model still holds what that pass did.
     std::function<void()> after_first_pass = nullptr;

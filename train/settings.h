@@ -27,7 +27,7 @@ struct TrainSettings {
   DType precision = DType::f32;  // of activations
   uint64_t seed = 1;             // of the initial weights
   bool deterministic = false;
-  bool capture = true;  // whole steps as graphs, on devices that have them
+  bool capture = true;                 // whole steps as graphs, on devices that have them
   int checkpoint_every = 1;            // epochs; 0: off
   int64_t checkpoint_every_steps = 0;  // 0: off
   int keep = 3;                        // checkpoints beside the best
@@ -39,7 +39,8 @@ struct TrainSettings {
 };
 TrainSettings train_settings(const Config& config);
 
-// [validate]: what happens during training after every `every` epochs and `every_steps` steps (0: never) and at its end.
+// [validate]: what happens during training after every `every` epochs and `every_steps` steps (0: never) and at its
+// end.
 struct ValidateSettings {
   int every = 1;
   int64_t every_steps = 0;

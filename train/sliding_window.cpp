@@ -14,9 +14,10 @@ void check(const Tensor& image, const SlidingWindow& w) {
   if (image.rank() != 4 || image.dim(0) != 1 || image.numel() == 0)
     throw ArgumentError("sliding window: image: expected [1,H,W,C], got " + to_string(image.shape()));
   if (w.height < 1 || w.width < 1 || w.batch < 1)
-    throw ArgumentError(fmt::format("sliding window: expected a window of at least 1x1 and a batch of at least 1, got "
-                                    "{}x{} and {}",
-                                    w.height, w.width, w.batch));
+    throw ArgumentError(
+        fmt::format("sliding window: expected a window of at least 1x1 and a batch of at least 1, got "
+                    "{}x{} and {}",
+                    w.height, w.width, w.batch));
   if (w.stride_height < 1 || w.stride_width < 1 || w.stride_height > w.height || w.stride_width > w.width)
     throw ArgumentError(fmt::format("sliding window: stride: expected 1 up to the window's {}x{}, got {}x{}", w.height,
                                     w.width, w.stride_height, w.stride_width));
@@ -77,8 +78,8 @@ void divide(Tensor& rows, int64_t first, const std::vector<int64_t>& row_counts,
     for (const int64_t columns : column_counts)
       windows.push_back(static_cast<float>(row_counts[static_cast<size_t>(y)] * columns));
   if (std::all_of(windows.begin(), windows.end(), [](float n) { return n == 1; })) return;
-  kernels::binary_forward(kernels::Binary::div, rows,
-                          Tensor::from<float>({1, count, width, 1}, windows, rows.device()), rows);
+  kernels::binary_forward(kernels::Binary::div, rows, Tensor::from<float>({1, count, width, 1}, windows, rows.device()),
+                          rows);
 }
 
 }  // namespace

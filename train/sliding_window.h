@@ -1,4 +1,5 @@
-// A large image through a network in overlapping windows of one size, as networks are tested that were trained on crops.
+// A large image through a network in overlapping windows of one size, as networks are tested that were trained on
+// crops.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,9 @@ struct SlidingWindow {
   int batch = 4;                            // windows that go through the network at a time, of one row of them
 };
 
-// Begin of each window along an axis: ceil((length - size) / stride) + 1 of them, `stride` apart, the last one moved back
-// so that it ends with the axis. One at 0 where the axis is not longer than the window; it is then as long as the axis.
+// Begin of each window along an axis: ceil((length - size) / stride) + 1 of them, `stride` apart, the last one moved
+// back so that it ends with the axis. One at 0 where the axis is not longer than the window; it is then as long as the
+// axis.
 std::vector<int64_t> window_begins(int64_t length, int size, int stride);
 
 // Windows [B,h,w,C] of the image -> logits f32 [B,h,w,classes].
