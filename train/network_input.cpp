@@ -9,6 +9,27 @@ namespace {
 Tensor rows(const Tensor& x, int64_t image, int64_t count) {
   return x.reshape({x.dim(0) * x.dim(1), x.dim(2) * x.dim(3)}).slice(image * x.dim(1), count);
 }
+
+UploadRing::Part images_of(const data::Batch& batch) {
+  return {batch.images.data(), {batch.size, batch.height, batch.width, 3}, DType::u8};
+}
+
+UploadRing::Part labels_of(const data::Batch& batch) {
+  if (!batch.classes.empty()) return {batch.classes.data(), {batch.size}, DType::i64};
+  return {batch.labels.data(), {batch.size, batch.height, batch.width}, DType::u8};
+}
+
+Tensor on_device(const UploadRing::Part& part, Device& device) {
+  Tensor t = Tensor::empty(part.shape, part.dtype, device);
+  device.copy_from_host(t.raw(), part.source, t.nbytes());
+  return t;
+}
+
+Tensor normalised(const Tensor& raw, const kernels::Normalization& normalization, DType precision) {
+  Tensor x = Tensor::empty(raw.shape(), precision, raw.device());
+  kernels::normalize_u8(raw, normalization, x);
+  return x;
+}
 }  // namespace
 
 kernels::Normalization input_normalization(const models::Model& model, const std::array<double, 3>& mean,
@@ -27,22 +48,15 @@ kernels::Normalization input_normalization(const models::Model& model, const std
 
 Tensor upload_images(const data::Batch& batch, const kernels::Normalization& normalization, DType precision,
                      Device& device) {
-  Tensor raw = Tensor::empty({batch.size, batch.height, batch.width, 3}, DType::u8, device);
-  device.copy_from_host(raw.raw(), batch.images.data(), raw.nbytes());
-  Tensor x = Tensor::empty(raw.shape(), precision, device);
-  kernels::normalize_u8(raw, normalization, x);
-  return x;
+  return normalised(on_device(images_of(batch), device), normalization, precision);
 }
 
-Tensor upload_labels(const data::Batch& batch, Device& device) {
-  if (!batch.classes.empty()) {
-    Tensor classes = Tensor::empty({batch.size}, DType::i64, device);
-    device.copy_from_host(classes.raw(), batch.classes.data(), classes.nbytes());
-    return classes;
-  }
-  Tensor labels = Tensor::empty({batch.size, batch.height, batch.width}, DType::u8, device);
-  device.copy_from_host(labels.raw(), batch.labels.data(), labels.nbytes());
-  return labels;
+Tensor upload_labels(const data::Batch& batch, Device& device) { return on_device(labels_of(batch), device); }
+
+NetworkInput upload(const std::shared_ptr<const data::Batch>& batch, const kernels::Normalization& normalization,
+                    DType precision, UploadRing& ring) {
+  const std::vector<Tensor> raw = ring.upload({images_of(*batch), labels_of(*batch)}, batch);
+  return {normalised(raw[0], normalization, precision), raw[1]};
 }
 
 Tensor padded_to_multiple(const Tensor& x, int multiple) {
