@@ -23,6 +23,7 @@ import argparse
 import concurrent.futures
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -201,7 +202,9 @@ class Bench:
         if status is None:
             return {"error": f"took longer than {seconds:.0f} s"}
         if status != 0:
-            return {"error": (err.strip().splitlines() or [f"status {status}"])[-1][:500]}
+            lines = err.strip().splitlines() or [f"status {status}"]  # PyTorch ends with advice, after what is wrong
+            named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+            return {"error": (named or lines)[-1][:500]}
         try:
             return parse(out)
         except (OSError, ValueError, IndexError) as e:
@@ -283,8 +286,10 @@ class Bench:
                 self.report["gpu"] = r["device_description"]
             print(f"segrt {case['network']} {case['mode']}: " + (f"{r['median_ms']:.2f} ms" if "median_ms" in r else r["error"]), flush=True)
             self.save()
-        status, _, _ = attempt([sys.executable, "-c", "import torch"], max(1, self.left(60)))
-        if status != 0:
+        if self.left(60) < 1:
+            self.report["pytorch"] = "left out: no time"
+            print(self.report["pytorch"])
+        elif attempt([sys.executable, "-c", "import torch"], self.left(60))[0] != 0:
             self.report["pytorch"] = f"{sys.executable} has no PyTorch"
             print(self.report["pytorch"])
         else:
