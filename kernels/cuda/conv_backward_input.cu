@@ -32,6 +32,10 @@ struct TapWeights {
     const int i = h.first + t_h * h.step, j = w_line.first + t_w * w_line.step;
     return {index < depths, ((int64_t{o} * kernel_h + i) * kernel_w + j) * channels};
   }
+  SEGRT_DEVICE Found<T> find(Row c, const Depth& d) const {
+    const bool exists = c < channels && d.inside;
+    return {w + (exists ? d.offset + c : 0), exists};
+  }
   SEGRT_DEVICE Vec<T, kVec<T>> load(Row c, const Depth& d) const {
     Vec<T, kVec<T>> values{};
     if (c >= channels || !d.inside) return values;
@@ -89,11 +93,10 @@ struct InputGradientProblem {
 
 // Grid: (tiles, phases, groups). Reads dy about once a phase from HBM (phases run one after the other, so small images
 // stay in L2), w once a row of tiles from L2; writes dx once. A phase that no tap meets writes zeros.
-template <typename Math, int Columns>
-__global__ void __launch_bounds__(kTileThreads)
-    conv_backward_input_kernel(InputGradientProblem<typename Math::Input> problem, int column_tiles) {
-  using Tile = GemmTile<Math, Columns, Contiguous::depth, Contiguous::rows>;
-  auto& shared = block_shared<typename Tile::Shared>();
+template <typename Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksAProcessor)
+    conv_backward_input_kernel(InputGradientProblem<typename Tile::T> problem, int column_tiles) {
+  auto& shared = Tile::shared();
   problem.enter_group(block_index().z);
   problem.enter_phase(block_index().y);
   const TilePlace place = tile_place<Tile>(block_index().x, column_tiles);
@@ -137,25 +140,27 @@ InputGradientProblem<T> input_gradient_problem(const Tensor& dy, const Tensor& w
   return problem;
 }
 
-template <typename Math, int Columns>
+template <typename Tile>
 void run(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx) {
-  const auto problem = input_gradient_problem<typename Math::Input>(dy, w, g, dx);
-  const int64_t column_tiles = ceil_div(problem.dx.columns, Columns);
-  const int64_t tiles = blocks_for(problem.dy.g.rows, kTileRows) * column_tiles;
-  launch(dy.device(), conv_backward_input_kernel<Math, Columns>,
-         {.grid = {tiles, int64_t{g.stride_h} * g.stride_w, g.groups}, .block = kTileThreads}, problem, column_tiles);
+  const auto problem = input_gradient_problem<typename Tile::T>(dy, w, g, dx);
+  const int64_t column_tiles = ceil_div(problem.dx.columns, Tile::kColumns);
+  const int64_t tiles = blocks_for(problem.dy.g.rows, Tile::kRows) * column_tiles;
+  launch(dy.device(), conv_backward_input_kernel<Tile>,
+         {.grid = {tiles, int64_t{g.stride_h} * g.stride_w, g.groups},
+          .block = Tile::kThreads,
+          .shared_bytes = Tile::kDynamicShared},
+         problem, column_tiles);
 }
 
 }  // namespace
 
 void conv2d_backward_input(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx) {
   if (is_depthwise(w, g)) return depthwise_backward_input(dy, w, g, dx);
-  dispatch_math(dy, [&]<typename Math>() {
-    if (wide_tiles(w.dim(3)))
-      run<Math, 128>(dy, w, g, dx);
-    else
-      run<Math, 64>(dy, w, g, dx);
-  });
+  const int64_t phases = int64_t{g.stride_h} * g.stride_w;
+  const int64_t pixels = dx.dim(0) * ceil_div(dx.dim(1), g.stride_h) * ceil_div(dx.dim(2), g.stride_w);
+  dispatch_tile<Contiguous::depth, Contiguous::rows>(
+      dy, moves_in_vectors(dy, w.dim(0) / g.groups) && moves_in_vectors(w, w.dim(3)),
+      choose_tile(pixels, w.dim(3), phases * g.groups, false), [&]<typename Tile>() { run<Tile>(dy, w, g, dx); });
 }
 
 }  // namespace segrt::kernels::cuda
