@@ -16,7 +16,7 @@ struct TapWeights {
   using Row = int;
   struct Depth {
     bool inside;
-    int64_t offset;
+    int offset;
   };
   const T* w;  // [O/groups,kernel_h,kernel_w,channels]
   int kernel_h, kernel_w, channels;
@@ -30,7 +30,7 @@ struct TapWeights {
     const int t = by_out_channels(index), o = index - t * out_channels;
     const int t_h = by_taps_w(t), t_w = t - t_h * w_line.count;
     const int i = h.first + t_h * h.step, j = w_line.first + t_w * w_line.step;
-    return {index < depths, ((int64_t{o} * kernel_h + i) * kernel_w + j) * channels};
+    return {index < depths, ((o * kernel_h + i) * kernel_w + j) * channels};
   }
   SEGRT_DEVICE Found<T> find(Row c, const Depth& d) const {
     const bool exists = c < channels && d.inside;
@@ -116,6 +116,7 @@ InputGradientProblem<T> input_gradient_problem(const Tensor& dy, const Tensor& w
   const PatchAxis v{ceil_div(width, g.stride_w), static_cast<int>(dy.dim(2)), 1, 0, 0};
   const PatchGeometry patches(h, v, static_cast<int>(dx.dim(0)), out_channels, g.groups);
   narrow("conv2d_backward_input", "terms of a sum", w.dim(1) * w.dim(2) * out_channels);
+  narrow("conv2d_backward_input", "weights", w.numel());
 
   InputGradientProblem<T> problem;
   problem.dy = {dy.data<T>(), patches, in_vectors<T>(dy, out_channels)};

@@ -65,7 +65,7 @@ void run(const Tensor& x, const Tensor& dy, const ConvGeometry& g, Tensor& dw) {
   const Tensor partials = partial_sums_for(dw, parts);
   const WeightGradientProblem<T> problem = {
       .x = {x.data<T>(), patches, in_vectors<T>(x, patches.channels)},
-      .dy = {dy.data<T>(), dy.dim(3), out_channels, patches.rows, in_vectors<T>(dy, out_channels)},
+      .dy = {dy.data<T>(), static_cast<int>(dy.dim(3)), out_channels, patches.rows, in_vectors<T>(dy, out_channels)},
       .dw = {partials.data<float>(), patches.columns, out_channels},
       .part_size = dw.numel(),
       .steps = steps,

@@ -15,7 +15,7 @@ struct ForwardProblem {
 
   SEGRT_DEVICE void enter_group(int group) {
     x.image += group * x.g.channels;
-    w.data += group * w.rows * w.stride;
+    w.data += int64_t{group} * w.rows * w.stride;
     const int first = group * y.columns;
     y.y += first;
     if (y.residual) y.residual += first;

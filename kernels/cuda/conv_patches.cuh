@@ -14,6 +14,9 @@ namespace segrt::kernels::cuda {
 struct PatchAxis {
   int patches, extent;
   int stride, offset, step;
+
+  // One more than the last position where a patch starts or a pixel is.
+  int64_t end() const { return std::max(int64_t{extent}, (patches - int64_t{1}) * stride + offset + 1); }
 };
 
 // Patch (n, r, s) is row (n * h.patches + r) * w.patches + s, tap (i, j) of channel c is column (i * taps_w + j) *
@@ -37,6 +40,8 @@ struct PatchGeometry {
         by_plane(h.patches * w.patches),
         by_width(w.patches),
         by_channels(group_channels) {
+    // Pixels are counted in 32 bits and only then multiplied by channels: 64-bit products are three instructions each.
+    narrow("conv2d", "pixels and padding", (batch - int64_t{1}) * h.extent * w.extent + h.end() * w.end());
     set_taps(0, 0);
   }
   SEGRT_HOST_DEVICE void set_taps(int count_h, int count_w) {
@@ -103,7 +108,7 @@ struct PatchSource {
     const int n = g.by_plane(index), in_plane = index - n * g.h.patches * g.w.patches;
     const int r = g.by_width(in_plane), s = in_plane - r * g.w.patches;
     const int h = r * g.h.stride + g.h.offset, w = s * g.w.stride + g.w.offset;
-    return {h, w, ((int64_t{n} * g.h.extent + h) * g.w.extent + w) * g.image_channels};
+    return {h, w, int64_t{(n * g.h.extent + h) * g.w.extent + w} * g.image_channels};
   }
   SEGRT_DEVICE Tap tap(int column) const {
     if (column >= g.columns) return {kOutside, kOutside, column, 0};
@@ -111,7 +116,7 @@ struct PatchSource {
     const int t = g.by_channels(column), c = column - t * g.channels;
     const int i = g.by_taps_w(t), j = t - i * g.taps_w;
     const int h = i * g.h.step, w = j * g.w.step;
-    return {h, w, column, (int64_t{h} * g.w.extent + w) * g.image_channels + c};
+    return {h, w, column, int64_t{h * g.w.extent + w} * g.image_channels + c};
   }
   SEGRT_DEVICE bool inside(const Pixel& p, const Tap& t) const {
     return static_cast<unsigned>(p.h + t.h) < static_cast<unsigned>(g.h.extent) &&

@@ -145,8 +145,7 @@ struct MatrixSource {
   using Row = int;
   using Depth = int;
   const T* data;
-  int64_t stride;
-  int rows, depths;
+  int stride, rows, depths;
   bool vectors;
 
   SEGRT_DEVICE Row row(int index) const { return index; }
@@ -170,7 +169,7 @@ struct MatrixSource {
 
  private:
   SEGRT_DEVICE int64_t offset(Row r, Depth k) const {
-    return kOrder == Contiguous::depth ? r * stride + k : k * stride + r;
+    return kOrder == Contiguous::depth ? int64_t{r} * stride + k : int64_t{k} * stride + r;
   }
 };
 
