@@ -119,12 +119,12 @@ InputGradientProblem<T> input_gradient_problem(const Tensor& dy, const Tensor& w
   narrow("conv2d_backward_input", "weights", w.numel());
 
   InputGradientProblem<T> problem;
-  problem.dy = {dy.data<T>(), patches, in_vectors<T>(dy, out_channels)};
+  problem.dy = {dy.data<T>(), patches, moves_in_vectors(dy, out_channels)};
   problem.w.w = w.data<T>();
   problem.w.kernel_h = axes.h.kernel;
   problem.w.kernel_w = axes.w.kernel;
   problem.w.channels = channels;
-  problem.w.vectors = in_vectors<T>(w, channels);
+  problem.w.vectors = moves_in_vectors(w, channels);
   problem.w.out_channels = out_channels;
   problem.w.by_out_channels = patches.by_channels;
   problem.dx.map = {patches.rows,        h.patches,       v.patches,  height, width,
@@ -135,7 +135,7 @@ InputGradientProblem<T> input_gradient_problem(const Tensor& dy, const Tensor& w
   problem.dx.bias = nullptr;
   problem.dx.columns = channels;
   problem.dx.relu = false;
-  problem.dx.vectors = in_vectors<T>(dx, channels);
+  problem.dx.vectors = moves_in_vectors(dx, channels);
   problem.axis_h = GradientAxis(axes.h);
   problem.axis_w = GradientAxis(axes.w);
   return problem;
@@ -161,7 +161,7 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, const ConvGeometry
   const int64_t pixels = dx.dim(0) * ceil_div(dx.dim(1), g.stride_h) * ceil_div(dx.dim(2), g.stride_w);
   dispatch_tile<Contiguous::depth, Contiguous::rows>(
       dy, moves_in_vectors(dy, w.dim(0) / g.groups) && moves_in_vectors(w, w.dim(3)),
-      choose_tile(pixels, w.dim(3), phases * g.groups, false), [&]<typename Tile>() { run<Tile>(dy, w, g, dx); });
+      {pixels, w.dim(3), phases * g.groups}, [&]<typename Tile>() { run<Tile>(dy, w, g, dx); });
 }
 
 }  // namespace segrt::kernels::cuda

@@ -64,8 +64,8 @@ void run(const Tensor& x, const Tensor& dy, const ConvGeometry& g, Tensor& dw) {
   const int64_t parts = split_count(tiles * g.groups, steps);
   const Tensor partials = partial_sums_for(dw, parts);
   const WeightGradientProblem<T> problem = {
-      .x = {x.data<T>(), patches, in_vectors<T>(x, patches.channels)},
-      .dy = {dy.data<T>(), static_cast<int>(dy.dim(3)), out_channels, patches.rows, in_vectors<T>(dy, out_channels)},
+      .x = {x.data<T>(), patches, moves_in_vectors(x, patches.channels)},
+      .dy = {dy.data<T>(), static_cast<int>(dy.dim(3)), out_channels, patches.rows, moves_in_vectors(dy, out_channels)},
       .dw = {partials.data<float>(), patches.columns, out_channels},
       .part_size = dw.numel(),
       .steps = steps,
@@ -81,10 +81,9 @@ void run(const Tensor& x, const Tensor& dy, const ConvGeometry& g, Tensor& dw) {
 void conv2d_backward_weight(const Tensor& x, const Tensor& dy, const ConvGeometry& g, Tensor& dw) {
   if (is_depthwise(dw, g)) return depthwise_backward_weight(x, dy, g, dw);
   const int64_t outputs = dy.dim(3) / g.groups;
-  dispatch_tile<Contiguous::rows, Contiguous::rows>(
-      x, moves_in_vectors(x, dw.dim(3)) && moves_in_vectors(dy, outputs),
-      choose_tile(dw.dim(1) * dw.dim(2) * dw.dim(3), outputs, g.groups, true),
-      [&]<typename Tile>() { run<Tile>(x, dy, g, dw); });
+  dispatch_tile<Contiguous::rows, Contiguous::rows>(x, moves_in_vectors(x, dw.dim(3)) && moves_in_vectors(dy, outputs),
+                                                    {dw.dim(1) * dw.dim(2) * dw.dim(3), outputs, g.groups, true},
+                                                    [&]<typename Tile>() { run<Tile>(x, dy, g, dw); });
 }
 
 }  // namespace segrt::kernels::cuda

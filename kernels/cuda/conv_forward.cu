@@ -44,15 +44,16 @@ ForwardProblem<T> forward_problem(const Tensor& x, const Tensor& w, const ConvEp
   const PatchGeometry patches = forward_patches(x.shape(), y.shape(), w.shape(), g);
   const int out_channels = static_cast<int>(y.dim(3) / g.groups);
   const Tensor* residual = epilogue.residual;
-  return {.x = {x.data<T>(), patches, in_vectors<T>(x, patches.channels)},
-          .w = {w.data<T>(), patches.columns, out_channels, patches.columns, in_vectors<T>(w, patches.columns)},
-          .y = {.map = {y.dim(3), patches.rows},
-                .y = y.data<T>(),
-                .residual = residual ? residual->data<T>() : nullptr,
-                .bias = epilogue.bias ? epilogue.bias->data<float>() : nullptr,
-                .columns = out_channels,
-                .relu = epilogue.relu,
-                .vectors = in_vectors<T>(y, out_channels) && (!residual || in_vectors<T>(*residual, out_channels))}};
+  return {
+      .x = {x.data<T>(), patches, moves_in_vectors(x, patches.channels)},
+      .w = {w.data<T>(), patches.columns, out_channels, patches.columns, moves_in_vectors(w, patches.columns)},
+      .y = {.map = {y.dim(3), patches.rows},
+            .y = y.data<T>(),
+            .residual = residual ? residual->data<T>() : nullptr,
+            .bias = epilogue.bias ? epilogue.bias->data<float>() : nullptr,
+            .columns = out_channels,
+            .relu = epilogue.relu,
+            .vectors = moves_in_vectors(y, out_channels) && (!residual || moves_in_vectors(*residual, out_channels))}};
 }
 
 template <typename Tile>
@@ -71,7 +72,7 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilog
   if (is_depthwise(w, g)) return depthwise_forward(x, w, epilogue, g, y);
   const int64_t pixels = y.dim(0) * y.dim(1) * y.dim(2), outputs = y.dim(3) / g.groups;
   dispatch_tile<Contiguous::depth, Contiguous::depth>(x, moves_in_vectors(x, w.dim(3)) && moves_in_vectors(w, w.dim(3)),
-                                                      choose_tile(pixels, outputs, g.groups, false),
+                                                      {pixels, outputs, g.groups},
                                                       [&]<typename Tile>() { run<Tile>(x, w, epilogue, g, y); });
 }
 

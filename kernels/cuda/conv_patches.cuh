@@ -145,10 +145,6 @@ struct PatchSource {
 inline bool moves_in_vectors(const Tensor& t, int64_t group_channels) {
   return is_aligned(t.raw()) && group_channels * static_cast<int64_t>(size_of(t.dtype())) % 16 == 0;
 }
-template <typename T>
-bool in_vectors(const Tensor& t, int64_t group_channels) {
-  return moves_in_vectors(t, group_channels);
-}
 
 // The axes of a convolution as the kernels name them.
 struct ConvAxes {
@@ -170,8 +166,5 @@ inline PatchGeometry forward_patches(const Shape& x, const Shape& y, const Shape
   patches.set_taps(axes.h.kernel, axes.w.kernel);
   return patches;
 }
-
-// Narrow tiles where wide ones would be half empty.
-inline bool wide_tiles(int64_t columns) { return columns > 64; }
 
 }  // namespace segrt::kernels::cuda

@@ -8,12 +8,10 @@
 // limit. docs/convolution_kernels.md has the figures.
 #pragma once
 
-#include <algorithm>
-#include <limits>
-
 #include "kernels/cuda/async_copy.h"
 #include "kernels/cuda/gemm_tile.cuh"
 #include "kernels/cuda/tensor_core.h"
+#include "kernels/cuda/tile_choice.h"
 
 namespace segrt::kernels::cuda {
 
@@ -225,52 +223,28 @@ struct PipelinedTile {
   SEGRT_DEVICE static int warp_column() { return warp_index() % kWarpsAcross * kWarpColumns; }
 };
 
-// ---- which tile a problem gets
+// Narrow tiles where wide ones would be half empty.
+inline bool wide_tiles(int64_t columns) { return columns > 64; }
 
-struct TileChoice {
-  int rows, columns;
-  bool operator==(const TileChoice&) const = default;
-};
-// `products` independent matrix products of rows x columns outputs; `split`: their depth may be cut into parts, so that
-// few tiles fill the GPU as well as many. The estimate of a tile's time is its area over how well a warp's patch uses
-// what it loads from shared memory; where tiles are fewer than processors, all take as long as one a processor. The
-// weights are estimates from instruction counts, not measurements.
-inline TileChoice choose_tile(int64_t rows, int64_t columns, int64_t products, bool split) {
-  constexpr struct {
-    TileChoice tile;
-    double efficiency;
-  } kCandidates[] = {{{128, 128}, 1.0}, {{128, 64}, 0.85}, {{64, 64}, 0.7}, {{128, 32}, 0.55}};
-  constexpr int64_t kProcessors = 132;
-  TileChoice best = kCandidates[0].tile;
-  double least = std::numeric_limits<double>::infinity();
-  for (const auto& [tile, efficiency] : kCandidates) {
-    const int64_t tiles = products * blocks_for(rows, tile.rows) * blocks_for(columns, tile.columns);
-    const double time = static_cast<double>(split ? tiles : std::max(tiles, kProcessors)) * tile.rows * tile.columns;
-    if (time / efficiency >= least) continue;
-    least = time / efficiency;
-    best = tile;
-  }
-  return best;
-}
-
-// Calls f.template operator()<Tile>() with the tile for a product of x's type: pipelined where operands move in
+// Calls f.template operator()<Tile>() with the tile for products of x's type: pipelined where operands move in
 // vectors.
 template <Contiguous kOrderA, Contiguous kOrderB, typename F>
-void dispatch_tile(const Tensor& x, bool vectors, const TileChoice& choice, F&& f) {
+void dispatch_tile(const Tensor& x, bool vectors, const MatrixProducts& products, F&& f) {
   if (x.dtype() == DType::f32)
     return dispatch_math(x, [&]<typename Math>() {
       if constexpr (std::is_same_v<typename Math::Input, float>) {
-        if (choice.columns > 64)
+        if (wide_tiles(products.columns))
           f.template operator()<GemmTile<Math, 128, kOrderA, kOrderB>>();
         else
           f.template operator()<GemmTile<Math, 64, kOrderA, kOrderB>>();
       }
     });
+  const TileShape tile = x.device().state<TilePreference>().tile.value_or(choose_tile(products));
   const auto pipelined = [&]<typename T>() {
     if (!vectors) return f.template operator()<GemmTile<TensorCore<T>, 64, kOrderA, kOrderB>>();
-    if (choice == TileChoice{128, 128}) return f.template operator()<PipelinedTile<T, 128, 128, kOrderA, kOrderB>>();
-    if (choice == TileChoice{128, 64}) return f.template operator()<PipelinedTile<T, 128, 64, kOrderA, kOrderB>>();
-    if (choice == TileChoice{64, 64}) return f.template operator()<PipelinedTile<T, 64, 64, kOrderA, kOrderB>>();
+    if (tile == TileShape{128, 128}) return f.template operator()<PipelinedTile<T, 128, 128, kOrderA, kOrderB>>();
+    if (tile == TileShape{128, 64}) return f.template operator()<PipelinedTile<T, 128, 64, kOrderA, kOrderB>>();
+    if (tile == TileShape{64, 64}) return f.template operator()<PipelinedTile<T, 64, 64, kOrderA, kOrderB>>();
     return f.template operator()<PipelinedTile<T, 128, 32, kOrderA, kOrderB>>();
   };
   x.dtype() == DType::bf16 ? pipelined.template operator()<bf16>() : pipelined.template operator()<f16>();
