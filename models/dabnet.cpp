@@ -201,6 +201,10 @@ std::vector<Head> DabNet::forward(const Var& image, bool auxiliary) {  // [N,H,W
   return heads;
 }
 
+std::optional<Preprocessing> DabNet::preprocessing() const {
+  return Preprocessing{.bgr = false, .unit = 1, .mean = {123.675, 116.28, 103.53}, .std = {58.395, 57.12, 57.375}};
+}
+
 std::string DabNet::pretrained_name(const std::string& name) const {
   constexpr std::string_view kPrefix = "backbone.backbone.";
   return name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : "";

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,7 @@ class DabNet final : public Model {
   // Maps are cut into patches without remainder.
   int size_multiple() const override;
   int pad_multiple() const override { return size_multiple(); }
+  std::optional<Preprocessing> preprocessing() const override;  // ImageNet's, on whatever data
   // From an ImageNet classifier: the trunk alone.
   std::string pretrained_name(const std::string& name) const override;
   bool ignores_pretrained(const std::string& file_name) const override { return trunk_->ignores_pretrained(file_name); }

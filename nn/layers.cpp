@@ -22,7 +22,7 @@ void observe(const LayerEvent& event) {
 Tensor scaled_rows(const Tensor& w, const Tensor& factor, DType dtype) {
   Tensor scaled = Tensor::like(w);
   kernels::binary_forward(kernels::Binary::mul, w, factor.reshape({w.dim(0), 1, 1, 1}), scaled);
-  if (dtype == DType::f32) return scaled;
+  if (dtype == w.dtype()) return scaled;
   Tensor narrow = Tensor::empty(w.shape(), dtype, w.device());
   kernels::cast(scaled, narrow);
   return narrow;
@@ -107,7 +107,7 @@ const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype, Fold fold
   folded_.bias = bias_.value();
   if (bn == nullptr) {
     folded_.weight = weight_.value();
-    if (dtype != DType::f32) {
+    if (dtype != weight_.dtype()) {
       folded_.weight = Tensor::empty(weight_.shape(), dtype, weight_.device());
       kernels::cast(weight_.value(), folded_.weight);
     }
@@ -117,8 +117,8 @@ const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype, Fold fold
   // bias, shift from the convolution's bias (or zeros).
   Device& device = weight_.device();
   const Shape row{1, weight_.dim(0)};
-  const Tensor zero = Tensor::zeros({weight_.dim(0)}, DType::f32, device);
-  Tensor ones = Tensor::empty(row, DType::f32, device), scale = Tensor::like(ones), shift = Tensor::like(ones);
+  const Tensor zero = Tensor::zeros({weight_.dim(0)}, weight_.dtype(), device);
+  Tensor ones = Tensor::empty(row, weight_.dtype(), device), scale = Tensor::like(ones), shift = Tensor::like(ones);
   kernels::fill(ones, 1);
   const kernels::BatchNormParams params{bn->running_mean(), bn->running_var(), bn->weight().value(), bn->bias().value(),
                                         bn->options().eps};
