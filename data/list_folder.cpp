@@ -106,7 +106,8 @@ void check_label_values(const fs::path& path, const Image& label, int classes, i
                          *first, at / label.width, at % label.width, classes - 1, ignore_index));
 }
 
-ListFolder::ListFolder(const Options& options) : folder_(options.folder) {
+ListFolder::ListFolder(const Options& options)
+    : folder_(options.folder), reduce_zero_label_(options.reduce_zero_label) {
   if (!fs::is_directory(folder_)) fail(folder_, fs::exists(folder_) ? "is not a folder" : "no such folder");
   const fs::path lists = options.list_folder.empty() ? folder_ : options.list_folder;
   name_ = fmt::format("{}/{}", fs::absolute(folder_ / "").lexically_normal().parent_path().filename().string(),
@@ -146,6 +147,8 @@ Sample ListFolder::load(int64_t index) const {
     fail(label_file,
          fmt::format("label map is {}x{}, but {} is {}x{} (width x height)", sample.label.width, sample.label.height,
                      (folder_ / images_[i]).string(), sample.image.width, sample.image.height));
+  if (reduce_zero_label_)
+    sample.label = reduce_zero_label(std::move(sample.label), static_cast<uint8_t>(classes_.ignore_index));
   check_label_values(label_file, sample.label, classes_.size(), classes_.ignore_index);
   return sample;
 }

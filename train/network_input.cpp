@@ -9,6 +9,20 @@ namespace {
 Tensor rows(const Tensor& x, int64_t image, int64_t count) {
   return x.reshape({x.dim(0) * x.dim(1), x.dim(2) * x.dim(3)}).slice(image * x.dim(1), count);
 }
+
+// Sets what lies below and to the right of the first rows and columns of image n of x [N,H,W,C] to 0.
+void zero_padding(const Tensor& x, int64_t n, data::ImageSize content) {
+  const int64_t below = x.dim(1) - content.height, right = x.dim(2) - content.width;
+  if (below > 0) {
+    Tensor padding = x.reshape({x.dim(0) * x.dim(1), x.dim(2) * x.dim(3)}).slice((n + 1) * x.dim(1) - below, below);
+    kernels::fill(padding, 0);
+  }
+  if (right > 0 && content.height > 0) {
+    Tensor target = rows(x, n, content.height);
+    kernels::copy_into_channels(Tensor::zeros({content.height, right * x.dim(3)}, x.dtype(), x.device()), target,
+                                content.width * x.dim(3));
+  }
+}
 }  // namespace
 
 kernels::Normalization input_normalization(const models::Model& model, const std::array<double, 3>& mean,
@@ -31,6 +45,8 @@ Tensor upload_images(const data::Batch& batch, const kernels::Normalization& nor
   device.copy_from_host(raw.raw(), batch.images.data(), raw.nbytes());
   Tensor x = Tensor::empty(raw.shape(), precision, device);
   kernels::normalize_u8(raw, normalization, x);
+  for (size_t n = 0; n < batch.content.size(); ++n)
+    if (batch.content[n] != data::ImageSize{}) zero_padding(x, static_cast<int64_t>(n), batch.content[n]);
   return x;
 }
 

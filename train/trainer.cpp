@@ -195,8 +195,15 @@ Trainer::Outcome Trainer::run(RunLog& log, const std::function<bool()>& stop_req
       window = {LossWindow(device_, settings_.log_every)};
       window.stall_at_start = loader_->stall_seconds();
     }
-    const int64_t every = settings_.checkpoint_every_steps;
-    if (every > 0 && progress_.step % every == 0 && last_saved_step_ != progress_.step) save(log, false);
+    const auto due = [this](int64_t every) { return every > 0 && progress_.step % every == 0; };
+    bool is_best = false;
+    if (due(validate_settings_.every_steps) && last_validated_step_ != progress_.step) {
+      report(log, window);
+      is_best = validate(log);
+      window = {LossWindow(device_, settings_.log_every)};
+      window.stall_at_start = loader_->stall_seconds();
+    }
+    if (is_best || (due(settings_.checkpoint_every_steps) && last_saved_step_ != progress_.step)) save(log, is_best);
     if (stop_requested && stop_requested()) {
       outcome = Outcome::stopped;
       break;
