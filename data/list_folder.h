@@ -33,6 +33,7 @@ class ListFolder final : public Dataset {
   // Throws FileError for an unreadable file, an image and label of different sizes, and label values that are neither a
   // class nor the ignore index (file, first such pixel, value). The sample's name is the image path as listed.
   Sample load(int64_t index) const override;
+  std::vector<std::filesystem::path> files(int64_t index) const override;
   const LabelTable& classes() const override { return classes_; }
   bool has_labels() const override { return !labels_.empty(); }
   std::array<double, 3> mean() const override { return mean_; }

@@ -5,16 +5,9 @@
 #include <vector>
 
 #include "core/error.h"
-#include "data/cityscapes_dataset.h"
-#include "data/image_folder.h"
-#include "data/list_folder.h"
-#include "data/synthetic.h"
-#include "data/synthetic_shapes.h"
 
 namespace segrt::train {
 namespace {
-
-const std::vector<std::string> kKinds = {"list_folder", "cityscapes", "synthetic", "image_folder", "synthetic_shapes"};
 
 bool of_whole_images(const std::string& kind) { return kind == "image_folder" || kind == "synthetic_shapes"; }
 
@@ -80,67 +73,12 @@ data::RandomResizedCrop::Options random_resized_crop(const Config& data, int cro
   return o;
 }
 
-std::unique_ptr<data::Dataset> make_list_folder(const Config& data, const std::string& split, const DatasetUse& use) {
-  data::ListFolder::Options o{.folder = data.path("root"), .phase = split, .needs_info = use.needs_info};
-  o.list_folder = data.text("lists", {.fallback = ""});
-  o.reduce_zero_label = data.boolean("reduce_zero_label", {.fallback = false});
-  if (data.has("labels"))
-    o.classes =
-        data.choice("labels", {"cityscapes", "camvid"}) == "camvid" ? data::camvid_labels() : data::cityscapes_labels();
-  return std::make_unique<data::ListFolder>(o);
-}
-
-std::unique_ptr<data::Dataset> make_cityscapes(const Config& data, const std::string& split) {
-  using Labels = data::Cityscapes::Labels;
-  data::Cityscapes::Options o{.root = data.path("root"), .split = split};
-  const std::string labels = data.choice("labels", {"auto", "train_ids", "label_ids"}, {.fallback = "auto"});
-  o.labels = labels == "auto" ? Labels::automatic : labels == "train_ids" ? Labels::train_ids : Labels::label_ids;
-  return std::make_unique<data::Cityscapes>(o);
-}
-
-std::unique_ptr<data::Dataset> make_image_folder(const Config& data, const std::string& split, const DatasetUse& use) {
-  return std::make_unique<data::ImageFolder>(
-      data::ImageFolder::Options{.root = data.path("root"),
-                                 .split = split,
-                                 .class_names = data.text("class_names", {.fallback = ""}),
-                                 .needs_info = use.needs_info});
-}
-
-// Number of scenes and seed of a split. Splits differ by seed, so no scene of one is in another.
-template <typename Options>
-void synthetic_split(const Config& data, const std::string& split, Options& o) {
-  const int64_t train_size = data.integer("train_size", {.fallback = 1000, .min = 1});
-  const int64_t val_size = data.integer("val_size", {.fallback = 50, .min = 1});
-  const auto scene_seed = static_cast<uint64_t>(data.integer("scene_seed", {.fallback = 0, .min = 0}));
-  o.size = split == "train" ? train_size : val_size;
-  o.seed = 3 * scene_seed + (split == "train" ? 0 : split == "val" ? 1 : 2);
-}
-
-std::unique_ptr<data::Dataset> make_shapes(const Config& data, const std::string& split) {
-  using Shapes = data::SyntheticShapes;
-  Shapes::Options o{.name = "shapes/" + split};
-  o.height = data.integer32("height", {.fallback = 64, .min = 16, .max = 4096});
-  o.width = data.integer32("width", {.fallback = 64, .min = 16, .max = 4096});
-  o.shapes = data.integer32("shapes", {.fallback = 4, .min = 1, .max = Shapes::kMaxShapes});
-  o.textures = data.integer32("textures", {.fallback = 3, .min = 1, .max = Shapes::kMaxTextures});
-  synthetic_split(data, split, o);
-  return std::make_unique<Shapes>(o);
-}
-
-std::unique_ptr<data::Dataset> make_synthetic(const Config& data, const std::string& split) {
-  data::SyntheticStreets::Options o;
-  o.height = data.integer32("height", {.fallback = 256, .min = 32, .max = 4096});
-  o.width = data.integer32("width", {.fallback = 512, .min = 32, .max = 8192});
-  synthetic_split(data, split, o);
-  return std::make_unique<data::SyntheticStreets>(o);
-}
-
 }  // namespace
 
 DataSettings data_settings(const Config& config) {
   const Config data = config.table("data");
   DataSettings s;
-  s.kind = data.choice("kind", kKinds);
+  s.kind = dataset_kind(config);
   std::vector<std::string> recipes{"rotate_scale_crop", "resize_crop", "scale_crop_distort"};
   // A label map would have to follow it; a class stays what it is.
   if (of_whole_images(s.kind)) recipes.insert(recipes.begin(), "random_resized_crop");
@@ -174,16 +112,6 @@ DataSettings data_settings(const Config& config) {
   s.workers = data.integer32("workers", {.fallback = 2, .min = 0, .max = 256});
   s.seed = static_cast<uint64_t>(data.integer("seed", {.fallback = 1, .min = 0}));
   return s;
-}
-
-std::unique_ptr<data::Dataset> make_dataset(const Config& config, const std::string& split, const DatasetUse& use) {
-  const Config data = config.table("data");
-  const std::string kind = data.choice("kind", kKinds);
-  if (kind == "list_folder") return make_list_folder(data, split, use);
-  if (kind == "image_folder") return make_image_folder(data, split, use);
-  if (kind == "synthetic_shapes") return make_shapes(data, split);
-  if (kind == "cityscapes") return make_cityscapes(data, split);
-  return make_synthetic(data, split);
 }
 
 std::unique_ptr<data::Transform> make_train_transform(const DataSettings& settings) {

@@ -9,6 +9,12 @@ namespace segrt::train {
 namespace {
 using kernels::LrSchedule;
 
+// Each task, optimizer, schedule and way of resizing has its own keys; one of another would do nothing.
+void require_absent(const Config& table, const std::vector<std::string>& keys, const std::string& setting) {
+  for (const std::string& key : keys)
+    if (table.has(key)) throw table.error(key, "no such key with " + setting, "a value");
+}
+
 LrSchedule schedule_settings(const Config& train) {
   LrSchedule s;
   const std::string kind = train.choice("schedule", {"constant", "step", "poly", "cosine"}, {.fallback = "poly"});
@@ -23,14 +29,34 @@ LrSchedule schedule_settings(const Config& train) {
   } else if (kind == "cosine") {
     s.kind = LrSchedule::Kind::cosine;
   }
+  if (s.kind == LrSchedule::Kind::poly || s.kind == LrSchedule::Kind::cosine)
+    s.end_lr = train.number("end_lr", {.fallback = 0, .min = 0});
+  else
+    require_absent(train, {"end_lr"}, "schedule = \"" + kind + '"');
   s.min_lr = train.number("min_lr", {.fallback = 0, .min = 0});
   s.warmup_steps = train.integer("warmup_steps", {.fallback = 0, .min = 0});
   s.warmup_factor = train.number("warmup_factor", {.fallback = 0, .min = 0, .max = 1});
   return s;
 }
 
+void optimizer_settings(const Config& train, Optimizer::Options& o) {
+  const std::string kind = train.choice("optimizer", {"sgd", "adam", "adamw"}, {.fallback = "sgd"});
+  const std::string setting = "optimizer = \"" + kind + '"';
+  if (kind == "sgd") {
+    require_absent(train, {"beta1", "beta2", "eps"}, setting);
+    o.sgd.momentum = static_cast<float>(train.number("momentum", {.fallback = 0.9, .min = 0, .below = 1}));
+    o.sgd.nesterov = train.boolean("nesterov", {.fallback = false});
+    return;
+  }
+  require_absent(train, {"momentum", "nesterov"}, setting);
+  o.kind = kind == "adam" ? Optimizer::Kind::adam : Optimizer::Kind::adamw;
+  o.adam.beta1 = train.number("beta1", {.fallback = 0.9, .min = 0, .below = 1});
+  o.adam.beta2 = train.number("beta2", {.fallback = 0.999, .min = 0, .below = 1});
+  o.adam.eps = train.number("eps", {.fallback = 1e-8, .above = 0});
+}
+
 // Which parameters are exempt from weight decay or have a learning rate of their own.
-void parameter_settings(const Config& train, Sgd::Options& optimizer) {
+void parameter_settings(const Config& train, Optimizer::Options& optimizer) {
   optimizer.no_decay = train.texts("no_decay", {.fallback = std::vector<std::string>{}});
   const Config factors = train.table("lr_factors");
   for (const std::string& part : factors.keys())
@@ -38,12 +64,6 @@ void parameter_settings(const Config& train, Sgd::Options& optimizer) {
 }
 
 bool classifies(const Config& config) { return models::task_of(config.table("model")) == models::Task::classification; }
-
-// Each task and each way of resizing has its own keys; one of another would do nothing.
-void require_absent(const Config& table, const std::vector<std::string>& keys, const std::string& setting) {
-  for (const std::string& key : keys)
-    if (table.has(key)) throw table.error(key, "no such key with " + setting, "a value");
-}
 
 data::CentreCrop::Options centre_crop_settings(const Config& eval) {
   constexpr int64_t kMaxSide = data::kMaxImageSide;
@@ -102,14 +122,12 @@ TrainSettings train_settings(const Config& config) {
     s.iterations = train.integer("iterations", {.min = 1});
   s.batch = train.integer32("batch", {.min = 1});
   s.drop_last = train.boolean("drop_last", {.fallback = !classifies(config)});
-  train.choice("optimizer", {"sgd"}, {.fallback = "sgd"});
+  optimizer_settings(train, s.optimizer);
   s.optimizer.schedule = schedule_settings(train);
   s.schedule_per_epoch = train.choice("schedule_per", {"epoch", "iteration"},
                                       {.fallback = s.iterations > 0 ? "iteration" : "epoch"}) == "epoch";
   if (s.schedule_per_epoch && s.iterations > 0)
     throw train.error("schedule_per", "\"iteration\" with train.iterations", "\"epoch\"");
-  s.optimizer.sgd.momentum = static_cast<float>(train.number("momentum", {.fallback = 0.9, .min = 0, .below = 1}));
-  s.optimizer.sgd.nesterov = train.boolean("nesterov", {.fallback = false});
   s.optimizer.weight_decay = train.number("weight_decay", {.fallback = 1e-4, .min = 0});
   s.optimizer.clip_norm = train.number("clip_norm", {.fallback = 0, .min = 0});
   parameter_settings(train, s.optimizer);

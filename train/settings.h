@@ -21,8 +21,8 @@ struct TrainSettings {
   int epochs = 0;          // the length of training: either this
   int64_t iterations = 0;  // or this is set, the other 0
   int batch = 0;
-  bool drop_last = true;   // of an epoch: the batch that is not full; kept by default in classification
-  Sgd::Options optimizer;  // schedule.steps_per_unit and total are filled in by the trainer
+  bool drop_last = true;         // of an epoch: the batch that is not full; kept by default in classification
+  Optimizer::Options optimizer;  // schedule.steps_per_unit and total are filled in by the trainer
   bool schedule_per_epoch = true;
   DType precision = DType::f32;  // of activations
   uint64_t seed = 1;             // of the initial weights

@@ -63,7 +63,7 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
   kernels::LrSchedule& schedule = settings_.optimizer.schedule;
   schedule.steps_per_unit = settings_.schedule_per_epoch ? batches : 1;
   schedule.total = settings_.schedule_per_epoch ? settings_.epochs : total_steps_;
-  optimizer_ = std::make_unique<Sgd>(*model_, settings_.optimizer);
+  optimizer_ = Optimizer::create(*model_, settings_.optimizer);
   step_ = std::make_unique<TrainingStep>(
       *model_, *optimizer_,
       TrainingStep::Options{.ignore_index = train_set_->classes().ignore_index, .capture = settings_.capture});

@@ -63,6 +63,33 @@ TEST_CASE("exemptions and factors are read, and wrong ones refused") {
   CHECK(refusal(head + "lr_factors = 2\n").find("expected a table") != std::string::npos);
 }
 
+TEST_CASE("each optimizer and each schedule has its own keys") {
+  const std::string head = "[train]\nepochs = 1\nbatch = 1\n";
+  const auto optimizer = [&](const std::string& keys) {
+    return train::train_settings(Config::parse(head + keys, "x.toml")).optimizer;
+  };
+  using Kind = train::Optimizer::Kind;
+  CHECK(optimizer("").kind == Kind::sgd);
+  const auto adam = optimizer("optimizer = \"adam\"\nbeta1 = 0.5\n");
+  CHECK(adam.kind == Kind::adam);
+  CHECK(adam.adam.beta1 == 0.5);
+  CHECK(adam.adam.beta2 == 0.999);
+  CHECK(adam.adam.eps == 1e-8);
+  const auto adamw = optimizer("optimizer = \"adamw\"\nbeta2 = 0.95\neps = 1e-6\nend_lr = 1e-4\n");
+  CHECK(adamw.kind == Kind::adamw);
+  CHECK(adamw.adam.beta2 == 0.95);
+  CHECK(adamw.adam.eps == 1e-6);
+  CHECK(adamw.schedule.end_lr == 1e-4);
+  CHECK(refusal(head + "beta1 = 0.5\n") ==
+        "x.toml:4: train.beta1: expected no such key with optimizer = \"sgd\", got a value");
+  CHECK(refusal(head + "optimizer = \"adamw\"\nmomentum = 0.5\n") ==
+        "x.toml:5: train.momentum: expected no such key with optimizer = \"adamw\", got a value");
+  CHECK(refusal(head + "optimizer = \"adam\"\nbeta2 = 1\n").find("train.beta2") != std::string::npos);
+  CHECK(refusal(head + "optimizer = \"adagrad\"\n").find("train.optimizer") != std::string::npos);
+  CHECK(refusal(head + "schedule = \"step\"\nend_lr = 1e-4\n") ==
+        "x.toml:5: train.end_lr: expected no such key with schedule = \"step\", got a value");
+}
+
 TEST_CASE("the two ways of resizing in [eval] have their own keys") {
   const std::string train = "[train]\nepochs = 1\nbatch = 1\n[eval]\n";
   const auto settings = [&](const std::string& eval) {

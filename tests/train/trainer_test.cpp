@@ -190,6 +190,24 @@ TEST_CASE(
   CHECK(equal_tensors(whole.directory.numbered(7), part.directory.numbered(7)));
 }
 
+TEST_CASE("a run with Adam resumes bit for bit; its checkpoint is none for SGD") {
+  const TemporaryFolder folder;
+  std::string text(kConfig);
+  text.replace(text.find("batch = 2"), 9, "batch = 2\noptimizer = \"adam\"\nbeta1 = 0.5");
+  Run whole(folder / "whole"), part(folder / "part");
+  whole.config = part.config = Config::parse(text, "x.toml");
+  whole();
+  part(false, 5);
+  part(true);
+  CHECK(equal_tensors(whole.directory.numbered(7), part.directory.numbered(7)));
+  const SafetensorsFile file(part.directory.numbered(7).string());
+  CHECK(file.contains("train/adam_m/conv1.weight"));
+  CHECK(file.contains("train/adam_v/bn2.bias"));
+  CHECK(file.read("train/adam_updates", *part.device).item() == 7);
+  part.config = Config::parse(kConfig, "x.toml");
+  CHECK(test::error_of([&] { part(true); }).find("train/momentum/conv1.weight is missing") != std::string::npos);
+}
+
 TEST_CASE("epochs end with validation and checkpoints as often as asked") {
   const TemporaryFolder folder;
   const std::string text(kConfig);
