@@ -120,6 +120,10 @@ void check_inference(GoldenFile& file, const Results& exact, const Results& got,
     if (!got.contains(row)) report.fail(row, "the network has no such map");
 }
 
+NetworkOnDevice on_device(GoldenFile& file, Device& device) {
+  return {device, [&file](Device& d) { return build_network(file, d); }};
+}
+
 void run(GoldenFile& file, Device& device, Report& report) {
   for (const char* words :
        {"upstream_config", "backbone_override", "forward", "calibration", "training", "f64", "torch"})
@@ -137,8 +141,17 @@ void run(GoldenFile& file, Device& device, Report& report) {
     kernels::cast(image, wide_image);
     check_inference(file, inference(file, dynamic_cast<models::DabNet&>(*wide), wide_image, strides), got, report);
   }
-  const NetworkOnDevice network{device, [&file](Device& d) { return build_network(file, d); }};
-  run_dabnet_training(file, network, report);
+  run_dabnet_training(file, on_device(file, device), report);
+}
+
+double first_loss(GoldenFile& file, Device& device, DType precision) {
+  return dabnet_loss(file, on_device(file, device), precision);
+}
+
+Results maps(GoldenFile& file, models::Model& model, const Tensor& image) {
+  Results r = inference(file, dynamic_cast<models::DabNet&>(model), image, file.json("strides"));
+  r.erase("argmax_histogram");  // counts, no map
+  return r;
 }
 }  // namespace
 
@@ -155,6 +168,6 @@ std::vector<double> strided(const Tensor& map, const std::vector<int64_t>& strid
   return some;
 }
 
-const Family kDabNet{"dabnet", owns, run, build_network, input};
+const Family kDabNet{"dabnet", owns, run, build_network, input, maps, first_loss};
 
 }  // namespace segrt::golden

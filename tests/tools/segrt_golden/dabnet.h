@@ -18,5 +18,7 @@ struct NetworkOnDevice {
   std::function<std::unique_ptr<models::Model>(Device& device)> build;
 };
 void run_dabnet_training(GoldenFile& file, const NetworkOnDevice& network, Report& report);
+// The first loss, in `precision`.
+double dabnet_loss(GoldenFile& file, const NetworkOnDevice& network, DType precision);
 
 }  // namespace segrt::golden

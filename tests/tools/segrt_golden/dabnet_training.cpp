@@ -251,6 +251,16 @@ void check_state(GoldenFile& file, const Run& run, const train::Optimizer::Optio
 }
 }  // namespace
 
+double dabnet_loss(GoldenFile& file, const NetworkOnDevice& network, DType precision) {
+  const NoGrad no_grad(network.device);
+  Batch batch = make_batch(file, network.device);
+  Tensor image = Tensor::empty(batch.image.shape(), precision, network.device);
+  kernels::cast(batch.image, image);
+  const std::unique_ptr<models::Model> model = network.build(network.device);
+  model->set_training(true);
+  return train::network_loss(*model, image, batch.labels, batch.ignore_index).total.value().item();
+}
+
 void run_dabnet_training(GoldenFile& file, const NetworkOnDevice& network, Report& report) {
   const Batch batch = make_batch(file, network.device);
   check_calibration(file, *network.build(network.device), batch, report);
