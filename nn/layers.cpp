@@ -57,7 +57,7 @@ void Conv2d::report(const Tensor& y, int64_t extra_parameters) const {
 
 Var Conv2d::forward(const Var& x) const {
   if (recording({x, weight_})) {
-    const Var y = autograd::conv2d(x, autograd::cast(weight_, x.dtype()), bias_, geometry_);
+    const Var y = autograd::conv2d(x, autograd::compute_copy(weight_, x.dtype()), bias_, geometry_);
     report(y.value(), 0);
     return y;
   }
@@ -175,7 +175,7 @@ Linear::Linear(const Options& o, Init& init)
       bias_(o.bias ? parameter("bias", init.uniform({o.out}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in))) : no_bias_) {}
 
 Var Linear::forward(const Var& x) const {
-  const Var y = autograd::linear(x, autograd::cast(weight_, x.dtype()), bias_);
+  const Var y = autograd::linear(x, autograd::compute_copy(weight_, x.dtype()), bias_);
   if (x.device().observer)
     observe({"linear", y.value(), weight_.value().numel() + (bias_.defined() ? options_.out : 0),
              y.value().numel() * options_.in});
