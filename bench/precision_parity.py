@@ -12,8 +12,8 @@ import tempfile
 import time
 
 # A short run of the configuration: small scenes, enough steps for the loss to fall well below its start.
-SHORTENED = ["data.height=96", "data.width=192", "data.crop=[64,128]", "data.train_size=400", "data.val_size=20", "train.batch=2",
-             "train.lr=0.02", "train.log_every=10", "train.max_minutes=0"]
+SHORTENED = ["data.height=128", "data.width=256", "data.crop=[128,128]", "data.train_size=400", "data.val_size=20", "train.batch=2",
+             "train.log_every=10", "train.max_minutes=0"]
 
 
 def train(a, precision, folder):
@@ -37,7 +37,7 @@ def train(a, precision, folder):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bin", default="build/release/apps", help="folder of segtrain")
-    p.add_argument("--config", default="models/drn_d_22_synthetic.toml")
+    p.add_argument("--config", default="models/dynamic_quickstart.toml")
     p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--steps", type=int, default=100)
@@ -59,7 +59,7 @@ def main():
     if a.json:
         with open(a.json, "w") as out:
             json.dump({"config": a.config, "settings": SHORTENED + a.set, "iterations": a.steps, "device": a.device,
-                       "threads": a.threads, "cpu": platform.processor() or platform.machine(), "load": os.getloadavg(),
+                       "threads": a.threads, "machine": platform.machine(), "load_average": os.getloadavg(),
                        "runs": runs}, out, indent=1)
             out.write("\n")
 
