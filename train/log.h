@@ -20,6 +20,7 @@ struct StepReport {
   int64_t batch = 0, batches = 0;     // within the epoch
   double loss = 0, learning_rate = 0;
   std::vector<std::pair<std::string, double>> auxiliary_losses = {};  // parts of the loss, where a network has any
+  // (logged as loss_<name>), and what heads report under names with a dot (logged as they are)
   // With dynamic loss scaling: the scale, and how many steps in all were skipped because gradients overflowed.
   struct Scaling {
     double scale = 0;

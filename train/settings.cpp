@@ -79,13 +79,46 @@ bool classifies(const Config& config) { return models::task_of(config.table("mod
 data::CentreCrop::Options centre_crop_settings(const Config& eval) {
   constexpr int64_t kMaxSide = data::kMaxImageSide;
   require_absent(eval,
-                 {"average", "resize", "scales", "sizes", "max_long_edge", "base_shortest_edge", "base_max_long_edge"},
+                 {"average", "resize", "scales", "sizes", "max_long_edge", "base_shortest_edge", "base_max_long_edge",
+                  "base_size", "keep_ratio", "window", "window_stride", "window_batch"},
                  "model.task = \"classification\"");
   const int scale_size = eval.integer32("scale_size", {.fallback = 256, .min = 1, .max = kMaxSide});
   const int crop_size = eval.integer32("crop_size", {.fallback = 224, .min = 1, .max = kMaxSide});
   if (crop_size > scale_size)
     throw eval.error("crop_size", "at most eval.scale_size, " + std::to_string(scale_size), std::to_string(crop_size));
   return {.scale_size = scale_size, .crop_size = crop_size};
+}
+
+// One side of a square or [height, width].
+data::ImageSize size_setting(const Config& eval, const char* key) {
+  constexpr int64_t kMaxSide = data::kMaxImageSide;
+  try {
+    const int side = eval.integer32(key, {.min = 1, .max = kMaxSide});
+    return {side, side};
+  } catch (const ConfigError&) {
+    const std::vector<int64_t> sides = eval.integers(key, {.min = 1, .max = kMaxSide, .count = 2});
+    return {static_cast<int>(sides[0]), static_cast<int>(sides[1])};
+  }
+}
+
+BaseSize base_size_settings(const Config& eval) {
+  return {.size = size_setting(eval, "base_size"), .keep_ratio = eval.boolean("keep_ratio", {.fallback = true})};
+}
+
+std::optional<SlidingWindow> window_settings(const Config& eval) {
+  if (!eval.has("window")) {
+    require_absent(eval, {"window_stride", "window_batch"}, "no eval.window");
+    return std::nullopt;
+  }
+  const data::ImageSize size = size_setting(eval, "window"), stride = size_setting(eval, "window_stride");
+  if (stride.height > size.height || stride.width > size.width)
+    throw eval.error("window_stride", "at most the sides of eval.window, or pixels would be left out",
+                     std::to_string(stride.height) + "x" + std::to_string(stride.width));
+  return SlidingWindow{.height = size.height,
+                       .width = size.width,
+                       .stride_height = stride.height,
+                       .stride_width = stride.width,
+                       .batch = eval.integer32("window_batch", {.fallback = 4, .min = 1, .max = 4096})};
 }
 }  // namespace
 
@@ -134,7 +167,8 @@ TrainSettings train_settings(const Config& config) {
 ValidateSettings validate_settings(const Config& config) {
   const Config validate = config.table("validate");
   ValidateSettings s;
-  s.every = validate.integer32("every", {.fallback = 1, .min = 0});
+  s.every_steps = validate.integer("every_steps", {.fallback = 0, .min = 0});
+  s.every = validate.integer32("every", {.fallback = s.every_steps > 0 ? 0 : 1, .min = 0});
   s.limit = validate.integer("limit", {.fallback = 0, .min = 0});
   if (classifies(config)) {
     require_absent(validate, {"mode"}, "model.task = \"classification\"");
@@ -155,13 +189,20 @@ EvalSettings eval_settings(const Config& config) {
     return s;
   }
   require_absent(eval, {"scale_size", "crop_size"}, "model.task = \"segmentation\"");
-  if (eval.choice("average", {"log_probabilities", "logits"}, {.fallback = "log_probabilities"}) == "logits")
-    s.average = Average::logits;
-  if (eval.choice("resize", {"ratio", "shortest_edge"}, {.fallback = "ratio"}) == "ratio") {
+  const std::string average =
+      eval.choice("average", {"log_probabilities", "logits", "probabilities"}, {.fallback = "log_probabilities"});
+  s.average = average == "logits"          ? Average::logits
+              : average == "probabilities" ? Average::probabilities
+                                           : Average::log_probabilities;
+  s.window = window_settings(eval);
+  const std::string resize = eval.choice("resize", {"ratio", "base_size", "shortest_edge"}, {.fallback = "ratio"});
+  if (resize != "base_size") require_absent(eval, {"base_size", "keep_ratio"}, "eval.resize = \"" + resize + "\"");
+  if (resize != "shortest_edge") {
     require_absent(eval, {"sizes", "max_long_edge", "base_shortest_edge", "base_max_long_edge"},
-                   "eval.resize = \"ratio\"");
+                   "eval.resize = \"" + resize + "\"");
     s.scales = eval.numbers("scales",
                             {.fallback = std::vector<double>{1.0, 0.5, 0.75, 1.25, 1.5, 1.75}, .max = 8, .above = 0});
+    if (resize == "base_size") s.base_size = base_size_settings(eval);
     return s;
   }
   require_absent(eval, {"scales"}, "eval.resize = \"shortest_edge\"");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,8 @@
 #include "data/random_resized_crop.h"
 #include "train/data_settings.h"
 #include "train/optimizer.h"
-#include "train/shortest_edge.h"
+#include "train/sliding_window.h"
+#include "train/test_size.h"
 
 namespace segrt::train {
 
@@ -38,9 +40,11 @@ struct TrainSettings {
 };
 TrainSettings train_settings(const Config& config);
 
-// [validate]: what happens during training after every `every` epochs (0: never) and at its end.
+// [validate]: what happens during training after every `every` epochs and `every_steps` steps (0: never) and at its
+// end.
 struct ValidateSettings {
   int every = 1;
+  int64_t every_steps = 0;
   bool crops = false;  // pixel accuracy on random crops (DRN's published recipe) in place of whole images
   // The score that picks the best checkpoint: "miou" or "pixel_accuracy"; in classification "top1" or "top5".
   std::string best = "miou";
@@ -49,7 +53,7 @@ struct ValidateSettings {
 ValidateSettings validate_settings(const Config& config);
 
 // What is averaged over the passes of an evaluation.
-enum class Average : uint8_t { log_probabilities, logits };
+enum class Average : uint8_t { log_probabilities, logits, probabilities };
 
 // [eval]: the test procedure. Scales or edges, whichever are not empty, are the passes of multi-scale evaluation.
 struct EvalSettings {
@@ -57,6 +61,8 @@ struct EvalSettings {
   std::vector<double> scales = {1};
   std::vector<ShortestEdge> edges = {};
   ShortestEdge base = {};                      // what every image is resized to first
+  BaseSize base_size = {};                     // what scales are ratios of; empty: of the image
+  std::optional<SlidingWindow> window = {};    // each pass in windows
   data::CentreCrop::Options centre_crop = {};  // classification: all there is
 };
 EvalSettings eval_settings(const Config& config);

@@ -258,6 +258,29 @@ TEST_CASE("epochs end with validation and checkpoints as often as asked") {
     CHECK(std::filesystem::exists(run.directory.numbered(step)) == (step == 6 || step == 9));
 }
 
+TEST_CASE("validation every so many steps, in the middle of epochs, and at the end") {
+  const TemporaryFolder folder;
+  Run plain(folder / "plain", 0.05, {"train.checkpoint_every_steps=0"});
+  REQUIRE(plain() == train::Trainer::Outcome::finished);
+  Run run(folder / "run", 0.05, {"validate.every_steps=2", "train.checkpoint_every_steps=0"});
+  REQUIRE(run() == train::Trainer::Outcome::finished);
+  std::vector<int64_t> steps;
+  double best = -1;
+  std::vector<bool> is_best;
+  for (const nlohmann::json& line : run.lines("val")) {
+    steps.push_back(line["step"].get<int64_t>());
+    is_best.push_back(line["miou"].get<double>() > best);
+    best = std::max(best, line["miou"].get<double>());
+  }
+  CHECK(steps == std::vector<int64_t>{2, 4, 6, 7});
+  CHECK(run.lines("train").size() == 7);
+  // A better score is worth a checkpoint.
+  for (size_t i = 0; i < is_best.size(); ++i)
+    CHECK(std::filesystem::exists(run.directory.numbered(steps[i])) == (is_best[i] || steps[i] == 7));
+  // Looking does not change the training.
+  CHECK(equal_tensors(plain.directory.numbered(7), run.directory.numbered(7)));
+}
+
 TEST_CASE("an auxiliary loss that is not finite stops the run and is named") {
   const TemporaryFolder folder;
   Run run(folder / "run", INFINITY);
