@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "train/checkpoint.h"
+#include "train/precision.h"
 
 namespace segrt::apps {
 
@@ -83,6 +84,7 @@ Config model_config(const std::string& checkpoint, const std::string& config_pat
 LoadedModel load_model(const std::string& checkpoint, const std::string& config_path,
                        const std::vector<std::string>& overrides, Device& device, bool strict) {
   Config config = model_config(checkpoint, config_path, overrides);
+  train::set_f32_products(device, train::precision_setting(config).tf32);
   nn::Init init(device, 0);
   auto model = models::build(config.table("model"), init);
   const std::string differences = train::load_weights(checkpoint, *model, strict);

@@ -16,6 +16,7 @@
 #include "models/captured_inference.h"
 #include "train/network_input.h"
 #include "train/optimizer.h"
+#include "train/precision.h"
 #include "train/settings.h"
 #include "train/training_step.h"
 
@@ -46,7 +47,9 @@ class Workload {
     model_ = models::build(config.table("model"), init);
     const Shape shape{sizes[0], sizes[1], sizes[2], 3};
     const Tensor raw = Tensor::from<uint8_t>(shape, random_bytes(shape.numel(), 256, 1), device);
-    input_ = Tensor::empty(shape, parse_dtype(a.precision), device);
+    const train::Precision precision = train::parse_precision(a.precision);
+    train::set_f32_products(device, precision.tf32);
+    input_ = Tensor::empty(shape, precision.dtype, device);
     kernels::normalize_u8(raw, train::input_normalization(*model_, {0.5, 0.5, 0.5}, {0.25, 0.25, 0.25}), input_);
     if (model_->task() == models::Task::classification)
       labels_ = Tensor::zeros({sizes[0]}, DType::i64, device);
@@ -114,7 +117,9 @@ void explain(Device& device) {
 int bench(const Arguments& a) {
   const std::vector<int64_t> sizes = apps::parse_sizes("--input", a.input, 3);
   const std::unique_ptr<Device> device = apps::open_device(a.common);
-  const Config config = Config::load(a.config, a.common.set);
+  std::vector<std::string> overrides = a.common.set;
+  overrides.push_back("train.precision=" + a.precision);  // with what belongs to it: loss scaling in f16
+  const Config config = Config::load(a.config, overrides);
   for (const char* table : {"data", "train", "validate", "eval"})
     if (a.mode != "train" || std::string_view(table) != "train") config.ignore(table);
   Workload workload(a, sizes, config, *device);
@@ -176,9 +181,9 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::IsMember({"forward", "train"}));
   app.add_option("--input", a.input, "NxHxW")->capture_default_str();
-  app.add_option("--precision", a.precision, "f32, bf16 or f16")
+  app.add_option("--precision", a.precision, "f32, tf32, bf16 or f16, in place of train.precision")
       ->capture_default_str()
-      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+      ->check(CLI::IsMember(train::precision_names()));
   app.add_option("--repeat", a.repeat, "timed runs")->capture_default_str()->check(CLI::Range(1, 100000));
   app.add_option("--warmup", a.warmup, "runs before them")->capture_default_str()->check(CLI::Range(0, 1000));
   app.add_flag("!--no-capture", a.capture, "on CUDA: run operator by operator in place of replaying a graph");

@@ -113,6 +113,11 @@ Var cast(const Var& x, DType dtype) {
   });
 }
 
+Var compute_copy(const Var& weight, DType dtype) {
+  const bool rounds = weight.dtype() == DType::f32 && (dtype == DType::bf16 || dtype == DType::f16);
+  return rounds && weight.is_parameter() ? weight.rounded(dtype) : cast(weight, dtype);
+}
+
 Var reshape(const Var& x, const Shape& shape) {
   const Tensor y = x.value().reshape(shape);
   if (const auto& see = y.device().op_observer) see({"reshape", {x.value()}, y});

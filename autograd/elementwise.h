@@ -22,6 +22,8 @@ Var div(const Var& a, const Var& b);
 
 Var scale(const Var& x, double alpha, double beta = 0);  // alpha * x + beta
 Var cast(const Var& x, DType dtype);                     // the gradient is cast back
+// Weights in the type that a layer computes in: a parameter's rounded copy where that is 16 bits, else a cast.
+Var compute_copy(const Var& weight, DType dtype);
 Var reshape(const Var& x, const Shape& shape);
 Var concat_channels(const std::vector<Var>& parts);  // along the last dimension
 Var sum(const Var& x);                               // all elements -> [1]

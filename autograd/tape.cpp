@@ -10,6 +10,18 @@
 
 namespace segrt {
 
+// A parameter's value rounded to 16 bits, and what it was made from.
+struct Var::Copy {
+  Tensor value;
+  uint64_t storage_id = 0, version = 0;
+
+  bool is_of(const Tensor& t) const { return storage_id == t.storage_id() && version == t.version(); }
+  void set_of(const Tensor& t) {
+    storage_id = t.storage_id();
+    version = t.version();
+  }
+};
+
 struct Var::Node {
   std::string_view op;                        // a literal
   std::vector<std::shared_ptr<Node>> inputs;  // null where the input needs no gradient
@@ -17,6 +29,7 @@ struct Var::Node {
   Tensor grad;
   Shape shape;
   bool leaf = false;
+  std::vector<Copy> copies;  // of a leaf: at most one a type
 };
 
 Var Var::parameter(Tensor value) {
@@ -40,6 +53,50 @@ void Var::set_grad(Tensor grad) {
 
 void Var::clear_grad() {
   if (node_) node_->grad = Tensor();
+}
+
+bool Var::is_parameter() const { return node_ && node_->leaf; }
+
+Var::Copy* Var::find_copy(DType dtype) const {
+  if (!is_parameter()) return nullptr;
+  const auto found = std::find_if(node_->copies.begin(), node_->copies.end(),
+                                  [dtype](const Copy& c) { return c.value.dtype() == dtype; });
+  return found == node_->copies.end() ? nullptr : &*found;
+}
+
+Var Var::rounded(DType dtype) const {
+  if (!is_parameter()) throw ArgumentError("rounded: only a parameter keeps a copy");
+  if (value_.dtype() != DType::f32 || (dtype != DType::bf16 && dtype != DType::f16))
+    throw ArgumentError(
+        fmt::format("rounded: expected f32 to bf16 or f16, got {} to {}", to_string(value_.dtype()), to_string(dtype)));
+  Copy* copy = find_copy(dtype);
+  if (copy == nullptr) {
+    node_->copies.push_back({.value = Tensor::empty(value_.shape(), dtype, value_.device())});
+    copy = &node_->copies.back();
+  }
+  refresh_copy(dtype);
+  Var v(copy->value);
+  v.node_ = node_;
+  return v;
+}
+
+Tensor Var::current_copy(DType dtype) const {
+  const Copy* copy = find_copy(dtype);
+  return copy != nullptr && copy->is_of(value_) ? copy->value : Tensor();
+}
+
+void Var::copy_is_current(DType dtype) const {
+  Copy* copy = find_copy(dtype);
+  if (copy == nullptr) return;
+  copy->value.bump_version();
+  copy->set_of(value_);
+}
+
+void Var::refresh_copy(DType dtype) const {
+  Copy* copy = find_copy(dtype);
+  if (copy == nullptr || copy->is_of(value_)) return;
+  kernels::cast(value_, copy->value);
+  copy_is_current(dtype);
 }
 
 bool recording(const std::vector<Var>& inputs) {
@@ -78,7 +135,7 @@ void accumulate(Tensor& slot, Tensor grad) {
 }
 }  // namespace
 
-void backward(const Var& loss) {
+void backward(const Var& loss, const Tensor& seed) {
   using NodePtr = std::shared_ptr<Var::Node>;
   if (!loss.needs_grad())
     throw ArgumentError("backward: the loss depends on no parameter (or was computed without gradients)");
@@ -101,9 +158,12 @@ void backward(const Var& loss) {
     if (input && seen.insert(input.get()).second) stack.emplace_back(input, 0);
   }
 
-  Tensor seed = Tensor::like(loss.value());
-  kernels::fill(seed, 1);
-  accumulate(loss.node_->grad, std::move(seed));
+  Tensor start = Tensor::like(loss.value());
+  if (seed.defined())
+    start.copy_from(seed);
+  else
+    kernels::fill(start, 1);
+  accumulate(loss.node_->grad, std::move(start));
 
   while (!order.empty()) {
     const NodePtr node = std::move(order.back());

@@ -37,10 +37,23 @@ class Var {
   void clear_grad();
   Var detach() const { return Var(value_); }
 
+  // Mixed precision: an f32 parameter as operators see it that compute in `dtype`, bf16 or f16: the same leaf with its
+  // value rounded. Its gradient arrives at the parameter in `dtype`, without a conversion. The rounded copy stays with
+  // the parameter, always in the same memory (a recorded step may read it), and is made again when the value's version
+  // has moved on.
+  Var rounded(DType dtype) const;
+  bool is_parameter() const;
+  // That copy, if there is one and it is that of the current value; whoever then writes both (an optimizer) says so.
+  Tensor current_copy(DType dtype) const;
+  void copy_is_current(DType dtype) const;
+  void refresh_copy(DType dtype) const;  // makes it again if there is one and it is outdated
+
  private:
   struct Node;
+  struct Copy;
+  Copy* find_copy(DType dtype) const;
   friend Var record(std::string_view, const std::vector<Var>&, Tensor, BackwardFn);
-  friend void backward(const Var&);
+  friend void backward(const Var&, const Tensor&);
 
   Tensor value_;
   std::shared_ptr<Node> node_;
@@ -54,9 +67,10 @@ Var record(std::string_view op, const std::vector<Var>& inputs, Tensor y, Backwa
 // True when an operator over these inputs will be recorded: whether it must keep what its backward pass needs.
 bool recording(const std::vector<Var>& inputs);
 
-// Adds d loss / d leaf to every leaf that loss (one element) depends on. Each node's saved tensors and gradient are
-// released as soon as they have been used; a second backward through the same nodes throws.
-void backward(const Var& loss);
+// Adds seed * d loss / d leaf to every leaf that loss (one element) depends on. Each node's saved tensors and gradient
+// are released as soon as they have been used; a second backward through the same nodes throws. seed: like the loss
+// (the scale of mixed precision), or undefined: 1.
+void backward(const Var& loss, const Tensor& seed = {});
 
 // dy itself when nobody else holds it, so that a gradient kernel may work in place, else a new tensor like it.
 Tensor reuse_or_like(const Tensor& dy);

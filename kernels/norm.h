@@ -18,7 +18,8 @@ void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var);
 void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t count, Tensor& mean, Tensor& var);
 
 // running_mean += momentum * (mean - running_mean); running_var the same with the unbiased var * count / (count - 1)
-// (count 1 keeps the biased value). Bumps the versions of both.
+// (count 1 keeps the biased value). A channel whose mean or var is not finite keeps what it has: where activations
+// overflow in a step that loss scaling skips, nothing shall remain of it. Bumps the versions of both.
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,
                                Tensor& running_mean, Tensor& running_var);
 

@@ -62,7 +62,7 @@ void Conv2d::report(const Tensor& y, int64_t extra_parameters) const {
 
 Var Conv2d::forward(const Var& x, const Var& residual) const {
   if (recording({x, weight_, residual})) {
-    const Var y = autograd::conv2d(x, autograd::cast(weight_, x.dtype()), bias_, geometry_, residual);
+    const Var y = autograd::conv2d(x, autograd::compute_copy(weight_, x.dtype()), bias_, geometry_, residual);
     report(y.value(), 0);
     return y;
   }
@@ -135,8 +135,8 @@ const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype, Fold fold
 
 Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual) {
   if (bn.training() && !conv.bias_.defined() && !x.device().observer && !x.device().op_observer) {
-    const Var y = autograd::conv_batch_norm(x, autograd::cast(conv.weight_, x.dtype()), conv.geometry_, bn.weight_,
-                                            bn.bias_, bn.state(), residual, act == Act::relu);
+    const Var y = autograd::conv_batch_norm(x, autograd::compute_copy(conv.weight_, x.dtype()), conv.geometry_,
+                                            bn.weight_, bn.bias_, bn.state(), residual, act == Act::relu);
     bn.count_batch();
     return act == Act::silu ? autograd::silu(y) : y;
   }
@@ -209,7 +209,7 @@ Linear::Linear(const Options& o, Init& init)
       bias_(o.bias ? parameter("bias", init.uniform({o.out}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in))) : no_bias_) {}
 
 Var Linear::forward(const Var& x) const {
-  const Var y = autograd::linear(x, autograd::cast(weight_, x.dtype()), bias_);
+  const Var y = autograd::linear(x, autograd::compute_copy(weight_, x.dtype()), bias_);
   if (x.device().observer)
     observe({"linear", y.value(), weight_.value().numel() + (bias_.defined() ? options_.out : 0),
              y.value().numel() * options_.in});

@@ -80,7 +80,7 @@ Var upsampled(const Var& scores, const Upsampling& up, int height, int width) {
                         std::to_string(up.height) + "x" + std::to_string(up.width));
   const int classes = static_cast<int>(scores.dim(3));
   return autograd::conv_transpose2d(
-      scores, autograd::cast(up.kernel, scores.dtype()), {},
+      scores, autograd::compute_copy(up.kernel, scores.dtype()), {},
       {.geometry = kernels::ConvGeometry::square({.stride = 8, .padding = 4, .groups = classes})});
 }
 }  // namespace

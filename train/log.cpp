@@ -61,11 +61,13 @@ RunLog::~RunLog() {
 }
 
 void RunLog::step(const StepReport& r) {
-  std::string auxiliary;
-  for (const auto& [name, value] : r.auxiliary_losses) auxiliary += fmt::format("  {} {:.4f}", name, value);
+  std::string details;
+  for (const auto& [name, value] : r.auxiliary_losses) details += fmt::format("  {} {:.4f}", name, value);
+  if (r.loss_scaling)
+    details += fmt::format("  scale {:g} skipped {}", r.loss_scaling->scale, r.loss_scaling->skipped_steps);
   const std::string text = fmt::format(
       "epoch {}/{} batch {}/{} step {}  loss {:.4f}{}  lr {:.3g}  {:.2f} img/s  stall {:.0f}%  {:.0f} MiB  eta {}",
-      r.epoch + 1, r.epochs, r.batch, r.batches, r.step, r.loss, auxiliary, r.learning_rate, r.images_per_s,
+      r.epoch + 1, r.epochs, r.batch, r.batches, r.step, r.loss, details, r.learning_rate, r.images_per_s,
       100 * r.stall, static_cast<double>(r.peak_bytes) / (1 << 20), duration(r.eta_s));
   if (sinks_->terminal && !sinks_->options.quiet) {
     fmt::print(stderr, "\r\x1b[K{}", text);
@@ -84,8 +86,16 @@ void RunLog::step(const StepReport& r) {
                       {"stall", r.stall},
                       {"peak_bytes", r.peak_bytes}};
   for (const auto& [name, value] : r.auxiliary_losses) line[key_of(name)] = finite(value);
+  if (r.loss_scaling) {
+    line["loss_scale"] = r.loss_scaling->scale;
+    line["skipped_steps"] = r.loss_scaling->skipped_steps;
+  }
   sinks_->write(line);
   if (!sinks_->events) return;
+  if (r.loss_scaling) {
+    sinks_->events->scalar("train/loss_scale", r.step, r.loss_scaling->scale);
+    sinks_->events->scalar("train/skipped_steps", r.step, static_cast<double>(r.loss_scaling->skipped_steps));
+  }
   for (const auto& [name, value] : r.auxiliary_losses) sinks_->events->scalar("train/" + key_of(name), r.step, value);
   sinks_->events->scalar("train/loss", r.step, r.loss);
   sinks_->events->scalar("train/learning_rate", r.step, r.learning_rate);

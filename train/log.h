@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +21,12 @@ struct StepReport {
   double loss = 0, learning_rate = 0;
   std::vector<std::pair<std::string, double>> auxiliary_losses = {};  // parts of the loss, where a network has any
   // (logged as loss_<name>), and what heads report under names with a dot (logged as they are)
+  // With dynamic loss scaling: the scale, and how many steps in all were skipped because gradients overflowed.
+  struct Scaling {
+    double scale = 0;
+    int64_t skipped_steps = 0;
+  };
+  std::optional<Scaling> loss_scaling = {};
   double images_per_s = 0;
   double stall = 0;  // share of the time spent waiting for data, [0,1]
   int64_t peak_bytes = 0;

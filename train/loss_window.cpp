@@ -1,7 +1,7 @@
 #include "train/loss_window.h"
 
 #include <algorithm>
-#include <numeric>
+#include <cmath>
 
 namespace segrt::train {
 
@@ -29,7 +29,11 @@ std::vector<float> LossWindow::totals() const { return totals_.values.slice(0, t
 double LossWindow::mean(const Series& series) {
   if (series.steps == 0) return 0;
   const std::vector<float> values = series.values.slice(0, series.steps).to_vector<float>();
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(series.steps);
+  double sum = 0;
+  int64_t finite = 0;
+  for (const float v : values)
+    if (std::isfinite(v)) sum += static_cast<double>(v), ++finite;
+  return finite == 0 ? std::nan("") : sum / static_cast<double>(finite);
 }
 
 double LossWindow::mean_total() const { return mean(totals_); }

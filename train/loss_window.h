@@ -20,7 +20,9 @@ class LossWindow {
   int64_t steps() const { return totals_.steps; }
   // These wait for the device.
   std::vector<float> totals() const;
-  double mean_total() const;  // 0 without a step
+  // Means are over the finite losses: others belong to steps that loss scaling skipped. 0 without a step, NaN where
+  // none is finite.
+  double mean_total() const;
   // The mean of each auxiliary loss over the steps that had it, in order of first appearance.
   std::vector<std::pair<std::string, double>> mean_auxiliary() const;
 

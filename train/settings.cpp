@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "models/model.h"
+#include "train/precision.h"
 
 namespace segrt::train {
 namespace {
@@ -53,6 +54,16 @@ void optimizer_settings(const Config& train, Optimizer::Options& o) {
   o.adam.beta1 = train.number("beta1", {.fallback = 0.9, .min = 0, .below = 1});
   o.adam.beta2 = train.number("beta2", {.fallback = 0.999, .min = 0, .below = 1});
   o.adam.eps = train.number("eps", {.fallback = 1e-8, .above = 0});
+}
+
+LossScaling loss_scale_settings(const Config& train) {
+  LossScaling s;
+  s.initial = train.number("loss_scale", {.fallback = 65536, .above = 0});
+  s.rule.growth = train.number("loss_scale_growth", {.fallback = 2, .min = 1});
+  s.rule.backoff = train.number("loss_scale_backoff", {.fallback = 0.5, .above = 0, .below = 1});
+  s.rule.growth_interval = train.integer("loss_scale_interval", {.fallback = 2000, .min = 1});
+  s.least = train.number("loss_scale_least", {.fallback = 1e-4, .above = 0});
+  return s;
 }
 
 // Which parameters are exempt from weight decay or have a learning rate of their own.
@@ -131,7 +142,14 @@ TrainSettings train_settings(const Config& config) {
   s.optimizer.weight_decay = train.number("weight_decay", {.fallback = 1e-4, .min = 0});
   s.optimizer.clip_norm = train.number("clip_norm", {.fallback = 0, .min = 0});
   parameter_settings(train, s.optimizer);
-  s.precision = parse_dtype(train.choice("precision", {"f32", "bf16"}, {.fallback = "f32"}));
+  s.precision = precision_setting(config).dtype;
+  s.tf32 = precision_setting(config).tf32;
+  if (s.precision == DType::f16)
+    s.optimizer.loss_scaling = loss_scale_settings(train);
+  else
+    require_absent(train,
+                   {"loss_scale", "loss_scale_growth", "loss_scale_backoff", "loss_scale_interval", "loss_scale_least"},
+                   "a precision other than \"f16\"");
   s.seed = static_cast<uint64_t>(train.integer("seed", {.fallback = 1, .min = 0}));
   s.deterministic = train.boolean("deterministic", {.fallback = true});
   s.capture = train.boolean("capture", {.fallback = true});

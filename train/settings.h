@@ -25,6 +25,7 @@ struct TrainSettings {
   Optimizer::Options optimizer;  // schedule.steps_per_unit and total are filled in by the trainer
   bool schedule_per_epoch = true;
   DType precision = DType::f32;  // of activations
+  bool tf32 = false;             // f32 products in TF32 on a GPU
   uint64_t seed = 1;             // of the initial weights
   bool deterministic = false;
   bool capture = true;                 // whole steps as graphs, on devices that have them

@@ -13,6 +13,7 @@
 #include "train/network_input.h"
 #include "train/nonfinite.h"
 #include "train/precise_bn.h"
+#include "train/precision.h"
 #include "train/validation.h"
 
 namespace segrt::train {
@@ -37,6 +38,7 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
       validate_settings_(validate_settings(config)),
       eval_settings_(eval_settings(config)) {
   device_.set_deterministic(settings_.deterministic);
+  set_f32_products(device_, settings_.tf32);
   train_set_ = make_dataset(config, "train");
   val_set_ = make_dataset(config, "val");
   nn::Init init(device_, settings_.seed);
@@ -98,6 +100,7 @@ void Trainer::resume() {
   progress_ = load_checkpoint(run_.latest(), *model_, *optimizer_);
   loader_->seek({progress_.epoch, progress_.batch});
   last_saved_step_ = progress_.step;
+  if (optimizer_->loss_scale().defined()) skipped_steps_ = static_cast<int64_t>(optimizer_->skipped_steps().item());
   notice_ = fmt::format("resumed at epoch {}, batch {}, step {}", progress_.epoch, progress_.batch, progress_.step);
 }
 
@@ -108,9 +111,7 @@ void Trainer::step(Window& window) {
   step_->run(input.x, input.labels, progress_.step, total_steps_,
              [&](const Tensor& total, const std::vector<models::AuxiliaryLoss>& auxiliary) {
                window.losses.add(total, auxiliary);
-               // Where reading costs nothing, a bad loss is caught before it reaches the weights; elsewhere at the next
-               // report.
-               if (device_.is_cpu()) check_losses(window);
+               if (checks_each_step()) check_losses(window);
              });
   window.images += batch_->size;
   ++progress_.step;
@@ -130,13 +131,34 @@ void Trainer::tell_capture(RunLog& log) {
   log.message(note);
 }
 
+// Where reading costs nothing, a bad loss is caught before it reaches the weights; elsewhere at the next report. With
+// loss scaling it does not reach them: the step is skipped.
+bool Trainer::checks_each_step() const { return device_.is_cpu() && !optimizer_->loss_scale().defined(); }
+
+// With loss scaling a loss that is not finite, and gradients that are not, cost a step and half the scale. That is an
+// error only where it was not skipped, or where no scale helps.
+void Trainer::check_scaled_losses(const Window& window) {
+  const std::vector<float> losses = window.losses.totals();
+  const auto bad = std::count_if(losses.begin(), losses.end(), [](float loss) { return !std::isfinite(loss); });
+  const auto skipped = static_cast<int64_t>(optimizer_->skipped_steps().item());
+  const double scale = optimizer_->loss_scale().item();
+  if (bad <= skipped - skipped_steps_ && scale >= settings_.optimizer.loss_scaling.least) return;
+  const Tensor input = upload_images(*batch_, normalization_, settings_.precision, device_);
+  throw Error(fmt::format(
+      "training has diverged by step {}: {} of the last {} losses are not finite, {} steps were skipped, the loss "
+      "scale is {:g} (train.loss_scale_least = {:g}): {}; the last checkpoint is {}",
+      progress_.step, bad, losses.size(), skipped - skipped_steps_, scale, settings_.optimizer.loss_scaling.least,
+      first_nonfinite(*model_, input), last_saved_step_ < 0 ? "none" : run_.numbered(last_saved_step_).string()));
+}
+
 void Trainer::check_losses(const Window& window) {
+  if (optimizer_->loss_scale().defined()) return check_scaled_losses(window);
   const std::vector<float> losses = window.losses.totals();
   const int64_t steps = window.losses.steps();
   for (int64_t i = 0; i < steps; ++i) {
     const float loss = losses[static_cast<size_t>(i)];
     if (std::isfinite(loss)) continue;
-    const int64_t steps_done = progress_.step - (device_.is_cpu() ? steps - 1 : steps);
+    const int64_t steps_done = progress_.step - (checks_each_step() ? steps - 1 : steps);
     const Tensor input = upload_images(*batch_, normalization_, settings_.precision, device_);
     throw Error(fmt::format("the loss of step {} is {}: {}; the last checkpoint is {}", steps_done + i, loss,
                             first_nonfinite(*model_, input),
@@ -148,7 +170,7 @@ void Trainer::report(RunLog& log, Window& window) {
   const int64_t steps = window.losses.steps();
   if (steps == 0) return;
   device_.synchronize();
-  if (!device_.is_cpu()) check_losses(window);
+  if (!checks_each_step()) check_losses(window);
   const double seconds = seconds_since(window.start);
   const int64_t batches = loader_->batches_per_epoch();
   StepReport r;
@@ -162,6 +184,10 @@ void Trainer::report(RunLog& log, Window& window) {
   r.loss = window.losses.mean_total();
   r.auxiliary_losses = window.losses.mean_auxiliary();
   r.learning_rate = optimizer_->learning_rate().item();
+  if (optimizer_->loss_scale().defined()) {
+    skipped_steps_ = static_cast<int64_t>(optimizer_->skipped_steps().item());
+    r.loss_scaling = {.scale = optimizer_->loss_scale().item(), .skipped_steps = skipped_steps_};
+  }
   r.images_per_s = static_cast<double>(window.images) / seconds;
   r.stall = std::clamp((loader_->stall_seconds() - window.stall_at_start) / seconds, 0.0, 1.0);
   r.peak_bytes = device_.memory().peak_bytes;
@@ -205,7 +231,7 @@ Trainer::Outcome Trainer::run(RunLog& log, const std::function<bool()>& stop_req
       window.stall_at_start = loader_->stall_seconds();
     }
     if (is_best || (due(settings_.checkpoint_every_steps) && last_saved_step_ != progress_.step)) {
-      if (!device_.is_cpu()) check_losses(window);
+      if (!checks_each_step()) check_losses(window);
       save(log, is_best);
     }
     if (stop_requested && stop_requested()) {

@@ -44,7 +44,9 @@ class Trainer {
   void step(Window& window);
   void report(RunLog& log, Window& window);
   void tell_capture(RunLog& log);
+  bool checks_each_step() const;
   void check_losses(const Window& window);
+  void check_scaled_losses(const Window& window);
   void finish_epoch(RunLog& log);
   void renew_statistics(RunLog& log);
   std::map<std::string, double> scores_on_crops();
@@ -70,8 +72,9 @@ class Trainer {
   std::shared_ptr<const data::Batch> batch_;  // the last one
   int64_t total_steps_ = 0;
   Progress progress_;
-  std::string notice_;        // for the log, once it is there
-  std::string capture_note_;  // what the log has been told of capture
+  std::string notice_;         // for the log, once it is there
+  std::string capture_note_;   // what the log has been told of capture
+  int64_t skipped_steps_ = 0;  // by loss scaling, at the last report
   int64_t last_saved_step_ = -1, last_validated_step_ = -1;
 };
 

@@ -15,6 +15,11 @@ void TrainingStep::run(const Tensor& x, const Tensor& labels, int64_t step, int6
     shape_ = x.shape();
     dtype_ = x.dtype();
   }
+  // A graph reads the weights' rounded copies, and makes none: they are current when it is recorded, and at each
+  // replay.
+  const std::vector<nn::Module::StateEntry> state = model_.state();
+  for (const nn::Module::StateEntry& e : state)
+    if (e.parameter != nullptr) e.parameter->var.refresh_copy(dtype_);
   if (!graph_ && failure_.empty() && ++steps_ > options_.eager_steps) capture(x, labels, step, total_steps);
   if (!graph_) {
     reason_ = !failure_.empty() ? "cannot be captured: " + failure_
@@ -25,9 +30,12 @@ void TrainingStep::run(const Tensor& x, const Tensor& labels, int64_t step, int6
   x_.copy_from(x);
   labels_.copy_from(labels);
   graph_->replay();
-  // The graph wrote into weights and running statistics, of which what is derived elsewhere (folded weights) must hear.
-  for (const nn::Module::StateEntry& e : model_.state())
+  // It wrote into weights, their copies and running statistics, of which what is derived elsewhere (folded weights)
+  // must hear.
+  for (const nn::Module::StateEntry& e : state) {
     (e.parameter != nullptr ? e.parameter->var.value() : e.buffer->tensor).bump_version();
+    if (e.parameter != nullptr) e.parameter->var.copy_is_current(dtype_);
+  }
   if (see) see(total_, auxiliary_);
 }
 
@@ -44,7 +52,7 @@ void TrainingStep::eager(const Tensor& x, const Tensor& labels, int64_t step, in
   model_.begin_step(step, total_steps);
   NetworkLoss loss = network_loss(model_, x, labels, options_.ignore_index);
   if (see) see(loss.total.value(), loss.auxiliary);
-  backward(loss.total);
+  backward(loss.total, optimizer_.loss_scale());
   loss = {};
   optimizer_.step();
   model_.clear_grads();

@@ -172,6 +172,7 @@ void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t co
     const T *m = mean.data<T>(), *v = var.data<T>();
     T *rm = running_mean.data<T>(), *rv = running_var.data<T>();
     for (int64_t c = 0; c < mean.numel(); ++c) {
+      if (!std::isfinite(m[c]) || !std::isfinite(v[c])) continue;
       rm[c] += rate * (m[c] - rm[c]);
       rv[c] += rate * (v[c] * correction - rv[c]);
     }

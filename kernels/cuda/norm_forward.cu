@@ -114,7 +114,7 @@ __global__ void moments_from_sums_kernel(const float* sum, const float* sum_squa
 __global__ void update_running_kernel(const float* mean, const float* var, float* running_mean, float* running_var,
                                       int64_t channels, float momentum, float unbias) {
   const int64_t c = global_index();
-  if (c >= channels) return;
+  if (c >= channels || !is_finite(mean[c]) || !is_finite(var[c])) return;
   running_mean[c] += momentum * (mean[c] - running_mean[c]);
   running_var[c] += momentum * (var[c] * unbias - running_var[c]);
 }

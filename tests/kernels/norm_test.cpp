@@ -276,6 +276,14 @@ TEST_CASE("batch norm running statistics move by momentum, with the unbiased var
     CHECK(running_var.version() > var_version);
     kernels::batch_norm_update_running(mean, var, 1, 1.0, running_mean, running_var);  // one sample: biased
     CHECK(to_doubles(running_var) == to_doubles(var));
+
+    // A channel that has overflowed keeps what it has.
+    const Tensor bad_mean = from_doubles({3}, {INFINITY, 1, NAN}, DType::f32, *device);
+    const Tensor bad_var = from_doubles({3}, {1, INFINITY, 1}, DType::f32, *device);
+    const std::vector<double> mean_before = to_doubles(running_mean);
+    kernels::batch_norm_update_running(bad_mean, bad_var, 5, 0.25, running_mean, running_var);
+    CHECK(to_doubles(running_mean) == mean_before);
+    CHECK(to_doubles(running_var) == to_doubles(var));
   }
 }
 

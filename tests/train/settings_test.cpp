@@ -90,6 +90,39 @@ TEST_CASE("each optimizer and each schedule has its own keys") {
         "x.toml:5: train.end_lr: expected no such key with schedule = \"step\", got a value");
 }
 
+TEST_CASE("precisions, and the loss scaling of f16") {
+  const std::string head = "[train]\nepochs = 1\nbatch = 1\n";
+  const auto settings = [&](const std::string& keys) {
+    return train::train_settings(Config::parse(head + keys, "x.toml"));
+  };
+  CHECK(settings("").precision == DType::f32);
+  CHECK_FALSE(settings("").tf32);
+  CHECK(settings("precision = \"tf32\"\n").precision == DType::f32);
+  CHECK(settings("precision = \"tf32\"\n").tf32);
+  CHECK(settings("precision = \"bf16\"\n").precision == DType::bf16);
+  CHECK(settings("precision = \"bf16\"\n").optimizer.loss_scaling.initial == 0);
+  const train::TrainSettings f16 = settings("precision = \"f16\"\n");
+  CHECK(f16.precision == DType::f16);
+  CHECK(f16.optimizer.loss_scaling.initial == 65536);
+  CHECK(f16.optimizer.loss_scaling.rule.growth == 2);
+  CHECK(f16.optimizer.loss_scaling.rule.backoff == 0.5);
+  CHECK(f16.optimizer.loss_scaling.rule.growth_interval == 2000);
+  const auto scaling = settings(
+                           "precision = \"f16\"\nloss_scale = 128\nloss_scale_growth = 4\nloss_scale_backoff = 0.25\n"
+                           "loss_scale_interval = 10\nloss_scale_least = 1\n")
+                           .optimizer.loss_scaling;
+  CHECK(scaling.initial == 128);
+  CHECK(scaling.rule.growth == 4);
+  CHECK(scaling.rule.backoff == 0.25);
+  CHECK(scaling.rule.growth_interval == 10);
+  CHECK(scaling.least == 1);
+  CHECK(refusal(head + "loss_scale = 128\n") ==
+        "x.toml:4: train.loss_scale: expected no such key with a precision other than \"f16\", got a value");
+  CHECK(refusal(head + "precision = \"f8\"\n").find("train.precision") != std::string::npos);
+  CHECK(refusal(head + "precision = \"f16\"\nloss_scale_backoff = 1\n").find("train.loss_scale_backoff") !=
+        std::string::npos);
+}
+
 TEST_CASE("the two ways of resizing in [eval] have their own keys") {
   const std::string train = "[train]\nepochs = 1\nbatch = 1\n[eval]\n";
   const auto settings = [&](const std::string& eval) {

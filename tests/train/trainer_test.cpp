@@ -64,8 +64,8 @@ class PenalisedNetwork final : public test::TinyNetwork {
     return heads;
   }
   std::vector<models::AuxiliaryLoss> auxiliary_losses() override {
-    const Var scores = std::exchange(scores_, {});
-    if (rate_ < 0.4) return {};
+    if (rate_ < 0.4) return scores_ = {}, std::vector<models::AuxiliaryLoss>{};
+    const Var scores = autograd::cast(std::exchange(scores_, {}), DType::f32);
     calls_.with_penalty.push_back(step_);
     return {{"penalty", autograd::scale(autograd::mean(autograd::mul(scores, scores)), weight_)}};
   }
@@ -206,6 +206,38 @@ TEST_CASE("a run with Adam resumes bit for bit; its checkpoint is none for SGD")
   CHECK(file.read("train/adam_updates", *part.device).item() == 7);
   part.config = Config::parse(kConfig, "x.toml");
   CHECK(test::error_of([&] { part(true); }).find("train/momentum/conv1.weight is missing") != std::string::npos);
+}
+
+TEST_CASE("a run in f16 survives overflow, logs it, and resumes bit for bit; one that no scale helps is stopped") {
+  const TemporaryFolder folder;
+  // The first gradients overflow at this scale; four steps later they do not.
+  const std::vector<std::string> f16{"train.precision=f16", "train.loss_scale=67108864",
+                                     "train.loss_scale_backoff=0.05", "train.log_every=2"};
+  Run whole(folder / "whole", 0.05, f16), part(folder / "part", 0.05, f16);
+  REQUIRE(whole() == train::Trainer::Outcome::finished);
+  const std::vector<nlohmann::json> steps = whole.lines("train");
+  REQUIRE(steps.size() == 5);  // after steps 2, 3 (an epoch), 5, 6 and 7
+  CHECK(steps.front()["skipped_steps"].get<int>() > 0);
+  CHECK(steps.back()["skipped_steps"].get<int>() < 6);
+  CHECK(steps.back()["skipped_steps"] == steps[3]["skipped_steps"]);
+  CHECK(steps.back()["loss_scale"].get<double>() < 67108864);
+  CHECK(steps.back()["loss_scale"].get<double>() > 1);
+  for (const auto& entry : std::filesystem::directory_iterator(whole.directory.path()))
+    if (entry.path().filename().string().starts_with("events"))
+      CHECK(file_bytes(entry.path().string()).find("train/skipped_steps") != std::string::npos);
+
+  REQUIRE(part(false, 5) == train::Trainer::Outcome::stopped);
+  REQUIRE(part(true) == train::Trainer::Outcome::finished);
+  CHECK(equal_tensors(whole.directory.numbered(7), part.directory.numbered(7)));
+  CHECK(SafetensorsFile(part.directory.numbered(7).string()).contains("train/loss_scale"));
+
+  // A penalty that is infinite at any scale: each step from the third on is skipped.
+  Run diverged(folder / "diverged", INFINITY,
+               {"train.precision=f16", "train.loss_scale=1", "train.loss_scale_least=0.1", "train.iterations=20",
+                "train.log_every=2"});
+  const std::string message = test::error_of([&] { diverged(); });
+  CHECK(message.find("training has diverged by step") != std::string::npos);
+  CHECK(message.find("auxiliary loss penalty [1] has 1 non-finite of 1 values") != std::string::npos);
 }
 
 TEST_CASE("epochs end with validation and checkpoints as often as asked") {
