@@ -2,6 +2,7 @@
 
 #include "autograd/op_attributes.h"
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
 #include "kernels/reduce.h"
@@ -17,6 +18,7 @@ Tensor bias_gradient(const Tensor& dy, DType dtype) {
 }  // namespace
 
 Var conv2d(const Var& x, const Var& w, const Var& bias, const kernels::ConvGeometry& g) {
+  const FunctionScope scope("conv2d", x.device());
   Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), w.shape(), g), x.dtype(), x.device());
   kernels::conv2d_forward(x.value(), w.value(), {.bias = bias.defined() ? &bias.value() : nullptr}, g, y);
   if (const auto& see = y.device().op_observer)
@@ -42,6 +44,7 @@ Var conv2d(const Var& x, const Var& w, const Var& bias, const kernels::ConvGeome
 }
 
 Var conv_transpose2d(const Var& x, const Var& w, const Var& bias, const TransposeOptions& o) {
+  const FunctionScope scope("conv_transpose2d", x.device());
   const kernels::ConvGeometry g = o.geometry;
   const Shape shape =
       kernels::conv_transpose2d_output_shape(x.shape(), w.shape(), g, o.output_padding_h, o.output_padding_w);
@@ -77,6 +80,7 @@ Var conv_transpose2d(const Var& x, const Var& w, const Var& bias, const Transpos
 }
 
 Var linear(const Var& x, const Var& w, const Var& bias) {
+  const FunctionScope scope("linear", x.device());
   if (x.shape().rank() < 1 || w.shape().rank() != 2 || w.dim(1) != x.dim(-1))
     throw ArgumentError("linear: w: expected [O," + std::to_string(x.shape().rank() ? x.dim(-1) : 0) + "], got " +
                         to_string(w.shape()));
@@ -110,6 +114,7 @@ Var linear(const Var& x, const Var& w, const Var& bias) {
 }
 
 Var matmul(const Var& a, const Var& b) {
+  const FunctionScope scope("matmul", a.device());
   const bool batched = a.shape().rank() == 3;
   if (a.shape().rank() != b.shape().rank() || (a.shape().rank() != 2 && !batched))
     throw ArgumentError("matmul: expected two matrices or two batches, got " + to_string(a.shape()) + " and " +

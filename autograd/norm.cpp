@@ -2,12 +2,14 @@
 
 #include "core/error.h"
 #include "core/op_event.h"
+#include "core/op_scope.h"
 #include "kernels/norm.h"
 
 namespace segrt::autograd {
 
 Var batch_norm(const Var& x, const Var& weight, const Var& bias, const BatchNormState& state, const Var& residual,
                bool relu) {
+  const FunctionScope scope("batch_norm", x.device());
   const int64_t channels = x.dim(-1);
   const int64_t count = channels == 0 ? 0 : x.value().numel() / channels;
   Tensor mean = state.running_mean, var = state.running_var;

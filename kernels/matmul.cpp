@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cuda/matmul.h"
@@ -12,6 +13,9 @@ namespace {
 constexpr std::string_view kOp = "matmul";
 
 void dispatch(const Tensor& a, const Tensor& b, const MatmulOptions& options, Tensor& c) {
+  const OpScope scope(kOp, c, [&] {
+    return OpWork{bytes_of(a, b, options.bias, c), 2 * c.numel() * a.dim(options.transpose_a ? -2 : -1)};
+  });
   on_device(
       a, [&]() { cuda::matmul(a, b, options, c); }, [&] { cpu::matmul(a, b, options, c); });
 }

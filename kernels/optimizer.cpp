@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/optimizer.h"
 #include "kernels/cuda/optimizer.h"
@@ -37,12 +38,14 @@ void compute_learning_rate(const LrSchedule& s, const Tensor& step, Tensor& lr) 
   require_one("compute_learning_rate", "step", step, DType::i64);
   require_one("compute_learning_rate", "lr", lr, DType::f32);
   require_device("compute_learning_rate", "lr", lr, step);
+  const OpScope scope("compute_learning_rate", lr, [&] { return OpWork{bytes_of(step, lr)}; });
   on_device(
       step, [&] { cuda::compute_learning_rate(s, step, lr); }, [&] { cpu::compute_learning_rate(s, step, lr); });
 }
 
 void advance_step(Tensor& step) {
   require_one("advance_step", "step", step, DType::i64);
+  const OpScope scope("advance_step", step, [&] { return OpWork{bytes_of(step, step)}; });
   on_device(
       step, [&] { cuda::advance_step(step); }, [&] { cpu::advance_step(step); });
 }
@@ -65,6 +68,11 @@ void sgd_step(std::vector<SgdTensor>& tensors, const SgdOptions& o, const Tensor
     require_device(op, "dw", t.dw, lr);
   }
   for (const SgdTensor& t : tensors) t.w.bump_version();
+  const OpScope scope(kOp, lr, [&] {
+    OpWork work;  // w and momentum are read and written
+    for (const SgdTensor& t : tensors) work.bytes += 2 * bytes_of(t.w, t.momentum) + bytes_of(t.dw);
+    return work;
+  });
   on_device(
       lr, [&] { cuda::sgd_step(tensors, o, lr, clip); }, [&] { cpu::sgd_step(tensors, o, lr, clip); });
 }
@@ -75,6 +83,7 @@ void compute_clip(const Tensor& norm, double max_norm, Tensor& clip) {
   require_device("compute_clip", "clip", clip, norm);
   if (!(max_norm > 0))
     throw ArgumentError(fmt::format("compute_clip: max_norm: expected a number > 0, got {}", max_norm));
+  const OpScope scope("compute_clip", clip, [&] { return OpWork{bytes_of(norm, clip)}; });
   on_device(
       norm, [&] { cuda::compute_clip(norm, max_norm, clip); }, [&] { cpu::compute_clip(norm, max_norm, clip); });
 }

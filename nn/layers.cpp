@@ -56,6 +56,7 @@ void Conv2d::report(const Tensor& y, int64_t extra_parameters) const {
 }
 
 Var Conv2d::forward(const Var& x) const {
+  const ModuleScope scope(*this, "conv2d", x.device());
   if (recording({x, weight_})) {
     const Var y = autograd::conv2d(x, autograd::cast(weight_, x.dtype()), bias_, geometry_);
     report(y.value(), 0);
@@ -111,6 +112,7 @@ const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype) const {
 
 Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual) {
   if (bn.training() || recording({x, conv.weight_, bn.weight()})) return bn.forward(conv.forward(x), act, residual);
+  const ModuleScope scope(conv, "conv2d", x.device());
   const Conv2d::Folded& f = conv.folded(&bn, x.dtype());
   Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), conv.weight_.shape(), conv.geometry_), x.dtype(),
                            x.device());
@@ -135,6 +137,7 @@ Var separable_conv_bn(const Conv2d& depthwise, const Conv2d& pointwise, const Ba
                         !x.device().observer && !x.device().op_observer &&
                         kernels::separable_conv2d_fuses(x.value(), pointwise.options_.out);
   if (!one_pass) return conv_bn(pointwise, bn, depthwise.forward(x), act, residual);
+  const ModuleScope scope(pointwise, "separable_conv2d", x.device());
   const Conv2d::Folded &first = depthwise.folded(nullptr, x.dtype()), &second = pointwise.folded(&bn, x.dtype());
   const Shape middle = kernels::conv2d_output_shape(x.shape(), depthwise.weight_.shape(), depthwise.geometry_);
   Tensor y = Tensor::empty({middle[0], middle[1], middle[2], int64_t{pointwise.options_.out}}, x.dtype(), x.device());
@@ -154,6 +157,7 @@ BatchNorm::BatchNorm(const Options& o, Init& init)
       batches_(buffer("num_batches_tracked", Tensor::zeros({}, DType::i64, init.device()), /*optional=*/true)) {}
 
 Var BatchNorm::forward(const Var& x, Act act, const Var& residual) const {
+  const ModuleScope scope(*this, "batch_norm", x.device());
   const Var y = autograd::batch_norm(x, weight_, bias_,
                                      {.running_mean = running_mean_,
                                       .running_var = running_var_,
@@ -175,6 +179,7 @@ Linear::Linear(const Options& o, Init& init)
       bias_(o.bias ? parameter("bias", init.uniform({o.out}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in))) : no_bias_) {}
 
 Var Linear::forward(const Var& x) const {
+  const ModuleScope scope(*this, "linear", x.device());
   const Var y = autograd::linear(x, autograd::cast(weight_, x.dtype()), bias_);
   if (x.device().observer)
     observe({"linear", y.value(), weight_.value().numel() + (bias_.defined() ? options_.out : 0),
