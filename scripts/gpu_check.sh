@@ -32,6 +32,10 @@ for folder in kernels autograd nn models train; do
   step "test_$folder" 120 "$home/bin/tests/test_$folder"
 done
 step golden_cuda 120 "$home/bin/tests/segrt_golden" --device cuda "$home"/share/segrt/tests/golden/{drn_d_22_seg,drn_d_38_cls,drn_c_26_seg,dynamic_a}.safetensors
+for mode in latency stream; do
+  step "drn_d_22_$mode" 60 "$home/bin/segbench" "$home/share/segrt/models/drn_d_22.toml" --mode "$mode" --input 1x1024x2048 --precision bf16
+done
+step drn_d_22_profile 60 "$home/bin/segbench" "$home/share/segrt/models/drn_d_22.toml" --input 1x1024x2048 --precision bf16 --profile "$out/drn_d_22_trace.json"
 if command -v compute-sanitizer >/dev/null; then
   step memcheck 120 compute-sanitizer --error-exitcode 9 "$home/bin/tests/test_kernels"
   step racecheck 120 compute-sanitizer --tool racecheck --error-exitcode 9 "$home/bin/tests/test_kernels"
