@@ -118,6 +118,94 @@ struct Lane {
   size_t copy = 0;        // of the map to the host
   Clock::time_point start;
 };
+// One stream. What is queued for frame i, so that copies and computing overlap: copy in i+1, compute i, copy out i;
+// then the host waits for the map of i-1 and hands it on. A copy in waits for the compute queued before it: if i+1 is
+// not decoded by now, it is copied behind the compute of i, and the decoders are what limits. Where copies do not
+// overlap with computing, frames go one by one, but for their decoding.
+class Pipeline {
+ public:
+  Pipeline(Device& device, ImageToMap& network, int64_t count, int workers, const StreamingInference::Source& source,
+           const StreamingInference::Sink& sink)
+      : device_(device),
+        network_(network),
+        sink_(sink),
+        count_(count),
+        pool_(std::make_shared<data::HostPool>(device)),
+        copies_(device),
+        decoder_(count, workers, source, pool_) {}
+
+  StreamingInference::Stats run() {
+    const auto begin = Clock::now();
+    for (int64_t i = 0; i < count_; ++i) {
+      if (started_ == i) start();
+      if (started_ == i) break;  // it has failed
+      copies_.use();
+      if (copies_.overlap() && i + 1 < count_ && decoder_.is_ready(i + 1)) start();
+      Lane& l = lane(i);
+      l.map.copy_from(network_.run(l.image));
+      l.copy = copies_.to_host(l.host.data(), l.map.raw(), l.map.nbytes());
+      if (!copies_.overlap())
+        finish(i);
+      else if (i > 0)
+        finish(i - 1);
+    }
+    if (copies_.overlap() && count_ > 0) finish(count_ - 1);
+    stats_.seconds = seconds_since(begin);
+    stats_.decode_s = decoder_.seconds();
+    if (!failure_.empty()) throw Error(failure_);
+    return std::move(stats_);
+  }
+
+ private:
+  Lane& lane(int64_t i) { return lanes_[static_cast<size_t>(i % kLanes)]; }
+
+  // The next frame's way to the device. If it could not be decoded, the stream ends before it.
+  void start() {
+    Lane& l = lane(started_);
+    const auto waiting = Clock::now();
+    l.frame = decoder_.take(started_);
+    stats_.wait_decode_s += seconds_since(waiting);
+    if (!l.frame.error.empty()) {
+      failure_ = fmt::format("frame {}: {}", started_, l.frame.error);
+      count_ = started_;
+      return;
+    }
+    l.start = Clock::now();
+    const Shape shape{1, l.frame.image.height, l.frame.image.width, 3};
+    if (!l.image.defined() || l.image.shape() != shape) {
+      l.image = Tensor::empty(shape, DType::u8, device_);
+      l.map = Tensor::empty({1, shape[1], shape[2]}, DType::u8, device_);
+      l.host = data::HostBuffer(pool_, l.map.nbytes());
+    }
+    copies_.to_device(l.image.raw(), l.frame.pixels.data(), l.image.nbytes());
+    ++started_;
+  }
+
+  void finish(int64_t i) {
+    Lane& l = lane(i);
+    const auto waiting = Clock::now();
+    copies_.wait(l.copy);
+    stats_.wait_device_s += seconds_since(waiting);
+    stats_.latency_ms.push_back(1000 * seconds_since(l.start));
+    data::Image map(l.frame.image.height, l.frame.image.width, 1);
+    std::memcpy(map.pixels.data(), l.host.data(), map.pixels.size());
+    const auto handing = Clock::now();
+    sink_(i, l.frame.image, std::move(map));
+    stats_.sink_s += seconds_since(handing);
+    ++stats_.frames;
+  }
+
+  Device& device_;
+  ImageToMap& network_;
+  const StreamingInference::Sink& sink_;
+  int64_t count_, started_ = 0;  // frames in all; those whose copy to the device has been started
+  std::string failure_;
+  StreamingInference::Stats stats_;
+  std::shared_ptr<data::HostPool> pool_;
+  std::array<Lane, kLanes> lanes_;
+  AsyncCopies copies_;  // behind the lanes, before which it goes: it waits for what is under way
+  Decoder decoder_;
+};
 }  // namespace
 
 StreamingInference::StreamingInference(models::Model& model, Device& device, const Options& options)
@@ -126,73 +214,8 @@ StreamingInference::StreamingInference(models::Model& model, Device& device, con
     throw ArgumentError(fmt::format("streaming: workers: expected 1 or more, got {}", options.workers));
 }
 
-// What is queued for frame i, so that the three streams overlap: copy in i+1, compute i, copy out i; then the host
-// waits for the map of i-1 and hands it on. A copy in waits for the compute queued before it: if i+1 is not decoded by
-// now, it is copied behind the compute of i, and the decoders are what limits. Where copies do not overlap with
-// computing, frames go one by one, but for their decoding.
 StreamingInference::Stats StreamingInference::run(int64_t count, const Source& source, const Sink& sink) {
-  Stats stats;
-  std::array<Lane, kLanes> lanes;
-  const auto pool = std::make_shared<data::HostPool>(device_);
-  AsyncCopies copies(device_);  // before the lanes go: it waits for what is under way
-  Decoder decoder(count, options_.workers, source, pool);
-  const auto begin = Clock::now();
-  const auto lane = [&](int64_t i) -> Lane& { return lanes[static_cast<size_t>(i % kLanes)]; };
-
-  std::string failure;
-  int64_t started = 0;  // frames whose copy to the device has been started
-  const auto start = [&] {
-    Lane& l = lane(started);
-    const auto waiting = Clock::now();
-    l.frame = decoder.take(started);
-    stats.wait_decode_s += seconds_since(waiting);
-    if (!l.frame.error.empty()) {
-      failure = fmt::format("frame {}: {}", started, l.frame.error);
-      count = started;  // those before it are finished
-      return;
-    }
-    l.start = Clock::now();
-    const Shape shape{1, l.frame.image.height, l.frame.image.width, 3};
-    if (!l.image.defined() || l.image.shape() != shape) {
-      l.image = Tensor::empty(shape, DType::u8, device_);
-      l.map = Tensor::empty({1, shape[1], shape[2]}, DType::u8, device_);
-      l.host = data::HostBuffer(pool, l.map.nbytes());
-    }
-    copies.to_device(l.image.raw(), l.frame.pixels.data(), l.image.nbytes());
-    ++started;
-  };
-  const auto finish = [&](int64_t i) {
-    Lane& l = lane(i);
-    const auto waiting = Clock::now();
-    copies.wait(l.copy);
-    stats.wait_device_s += seconds_since(waiting);
-    stats.latency_ms.push_back(1000 * seconds_since(l.start));
-    data::Image map(l.frame.image.height, l.frame.image.width, 1);
-    std::memcpy(map.pixels.data(), l.host.data(), map.pixels.size());
-    const auto handing = Clock::now();
-    sink(i, l.frame.image, std::move(map));
-    stats.sink_s += seconds_since(handing);
-    ++stats.frames;
-  };
-
-  for (int64_t i = 0; i < count; ++i) {
-    if (started == i) start();
-    if (started == i) break;  // it has failed
-    copies.use();
-    if (copies.overlap() && i + 1 < count && decoder.is_ready(i + 1)) start();
-    Lane& l = lane(i);
-    l.map.copy_from(network_.run(l.image));
-    l.copy = copies.to_host(l.host.data(), l.map.raw(), l.map.nbytes());
-    if (!copies.overlap())
-      finish(i);
-    else if (i > 0)
-      finish(i - 1);
-  }
-  if (copies.overlap() && count > 0) finish(count - 1);
-  stats.seconds = seconds_since(begin);
-  stats.decode_s = decoder.seconds();
-  if (!failure.empty()) throw Error(failure);
-  return stats;
+  return Pipeline(device_, network_, count, options_.workers, source, sink).run();
 }
 
 }  // namespace segrt::train

@@ -23,7 +23,8 @@ nlohmann::json json_of(const std::filesystem::path& path) {
 // Runs it on tiny.toml; what it says, and its JSON.
 nlohmann::json bench(const test::WorkFolder& folder, const std::string& options, std::string& output) {
   std::ofstream(folder.path() / "tiny.toml") << kTiny;
-  const test::Outcome outcome = test::run("segbench tiny.toml --device cpu --json out.json " + options, folder.path());
+  const test::Outcome outcome =
+      test::run("segbench tiny.toml --device cpu --threads 1 --json out.json " + options, folder.path());
   output = outcome.output;
   CAPTURE(outcome.output);
   REQUIRE(outcome.code == 0);
@@ -69,11 +70,12 @@ TEST_CASE("segbench: a stream of files, and one that is damaged") {
   std::string output;
   CHECK(bench(folder, "--mode stream --images photos --repeat 4 --warmup 0 --input 1x32x32", output).at("frames") == 4);
   std::ofstream(folder.path() / "photos" / "1.png") << "nothing";
-  const test::Outcome broken =
-      test::run("segbench tiny.toml --device cpu --mode stream --images photos --repeat 4 --warmup 0", folder.path());
+  const test::Outcome broken = test::run(
+      "segbench tiny.toml --device cpu --threads 1 --mode stream --images photos --repeat 4 --warmup 0", folder.path());
   CHECK(broken.code == 1);
   CHECK(broken.says("segbench: error: frame 1: photos/1.png: "));
-  const test::Outcome batch = test::run("segbench tiny.toml --device cpu --mode stream --input 2x32x32", folder.path());
+  const test::Outcome batch =
+      test::run("segbench tiny.toml --device cpu --threads 1 --mode stream --input 2x32x32", folder.path());
   CHECK(batch.code == 1);
   CHECK(batch.says("--input: --mode stream takes images one by one: expected 1xHxW"));
 }
