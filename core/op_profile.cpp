@@ -1,5 +1,7 @@
 #include "core/op_profile.h"
 
+#include <exception>
+
 namespace segrt {
 
 OpProfile::OpProfile(Device& device) : device_(device), clock_(device) {

@@ -12,7 +12,7 @@ namespace segrt::apps {
 
 struct BenchArguments {
   std::string config, mode = "forward", input = "1x512x1024", precision = "f32", json, protocol = "median", images;
-  int repeat = 0, warmup = -1;  // below the first that make sense: the mode's own
+  int repeat = 0, warmup = -1;  // as they are: those of the mode
   int workers = 2;
   bool capture = true, explain = false;
   ProfileOptions profile;
