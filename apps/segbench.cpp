@@ -33,7 +33,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 64));
   app.add_flag("!--no-capture", a.capture, "on CUDA: run operator by operator in place of replaying a graph");
   app.add_option("--json", a.json, "write the figures and all that is needed to repeat them to this file");
-  app.add_flag("--explain", a.explain, "on a GPU: which engine computes each convolution, and what was measured");
+  app.add_flag("--explain", a.explain,
+               "on a GPU: who computes each convolution and matrix product, and what was measured");
   apps::add_profile_options(app, a.profile, "runs after the timed ones");
   apps::add_device_options(app, a.common);
   apps::add_set_option(app, a.common);

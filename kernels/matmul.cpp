@@ -7,17 +7,23 @@
 #include "kernels/cpu/matmul.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/dispatch.h"
+#include "kernels/vendor/cublaslt_matmul.h"
 
 namespace segrt::kernels {
 namespace {
 constexpr std::string_view kOp = "matmul";
 
+// On a GPU, cuBLASLt computes what it is faster at.
 void dispatch(const Tensor& a, const Tensor& b, const MatmulOptions& options, Tensor& c) {
   const OpScope scope(kOp, c, [&] {
     return OpWork{bytes_of(a, b, options.bias, c), 2 * c.numel() * a.dim(options.transpose_a ? -2 : -1)};
   });
   on_device(
-      a, [&]() { cuda::matmul(a, b, options, c); }, [&] { cpu::matmul(a, b, options, c); });
+      a,
+      [&]() {
+        if (!vendor::cublaslt_matmul(a, b, options, c)) cuda::matmul(a, b, options, c);
+      },
+      [&] { cpu::matmul(a, b, options, c); });
 }
 
 // K = 0: every sum is empty and c is the bias. One term of zero times zero says the same.

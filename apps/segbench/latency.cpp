@@ -160,7 +160,7 @@ int bench_latency(const BenchArguments& a) {
     throw ArgumentError("--mode latency: for segmentation networks; " + network.model->name() + " is a classifier");
   nlohmann::json json = bench_json(a, network);
   a.protocol == "fasterseg" ? by_fasterseg(a, network, json) : by_median(a, network, json);
-  if (a.explain) explain_convolutions(*network.device);
+  if (a.explain) explain_choices(*network.device);
   write_json(a, json);
   return 0;
 }

@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/random.h"
-#include "kernels/vendor/cudnn_conv.h"
+#include "kernels/vendor_choices.h"
 
 namespace segrt::apps {
 
@@ -71,14 +71,14 @@ int64_t peak_resident_bytes() {
   return int64_t{usage.ru_maxrss} * 1024;
 }
 
-void explain_convolutions(Device& device) {
-  const std::vector<kernels::vendor::ConvChoice> choices = kernels::vendor::conv2d_choices(device);
-  if (choices.empty()) fmt::print("no convolution was offered to a vendor library\n");
+void explain_choices(Device& device) {
+  const std::vector<kernels::VendorChoice> choices = kernels::vendor_choices(device);
+  if (choices.empty()) fmt::print("nothing was offered to a vendor library\n");
   const auto ms = [](double t) { return t > 0 ? fmt::format("{:.3f} ms", t) : std::string("not timed"); };
   for (const auto& c : choices)
-    fmt::print("{}\n    {}; cuDNN {}, own {}, workspace {:.1f} MiB\n", c.problem,
-               c.engine.empty() ? "own kernel" : "cuDNN " + c.engine, ms(c.plan_ms), ms(c.own_ms),
-               static_cast<double>(c.workspace_bytes) / (1 << 20));
+    fmt::print("{}\n    {}; {} {}, without it {}, workspace {:.1f} MiB\n", c.problem,
+               c.engine.empty() ? "without " + c.library : c.library + " " + c.engine, c.library, ms(c.plan_ms),
+               ms(c.own_ms), static_cast<double>(c.workspace_bytes) / (1 << 20));
 }
 
 }  // namespace segrt::apps

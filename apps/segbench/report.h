@@ -23,7 +23,7 @@ void write_json(const BenchArguments& a, const nlohmann::json& json);
 
 // Of this process so far, all of it: code, libraries, caches.
 int64_t peak_resident_bytes();
-// Who computes which convolution on a GPU, and what was measured to decide it.
-void explain_convolutions(Device& device);
+// Who computes what on a GPU, and what was measured to decide it.
+void explain_choices(Device& device);
 
 }  // namespace segrt::apps

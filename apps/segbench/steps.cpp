@@ -33,9 +33,9 @@ class Workload {
     model_.set_training(training_);
     inference_ = std::make_unique<models::CapturedInference>(model_);
     if (training_) {
-      train::Sgd::Options options = train::train_settings(network.config).optimizer;
+      train::Optimizer::Options options = train::train_settings(network.config).optimizer;
       options.schedule = {};  // the weights of a few steps on noise shall stay near where they started
-      optimizer_ = std::make_unique<train::Sgd>(model_, options);
+      optimizer_ = train::Optimizer::create(model_, options);
       step_ = std::make_unique<train::TrainingStep>(model_, *optimizer_,
                                                     train::TrainingStep::Options{.capture = a.capture});
     }
@@ -65,7 +65,7 @@ class Workload {
   models::Model& model_;
   bool training_, capture_;
   std::unique_ptr<models::CapturedInference> inference_;
-  std::unique_ptr<train::Sgd> optimizer_;
+  std::unique_ptr<train::Optimizer> optimizer_;
   std::unique_ptr<train::TrainingStep> step_;
   Tensor input_, labels_;
 };
@@ -99,7 +99,7 @@ int bench_steps(const BenchArguments& a) {
   fmt::print("{}: median {:.2f} ms, min {:.2f}, p95 {:.2f}, {:.2f} images/s, peak {:.1f} MiB ({} runs{})\n",
              bench_header(a, network), times.median, times.min, times.p95, rate, static_cast<double>(peak) / (1 << 20),
              a.repeat, workload.replays() ? ", by replay of a graph" : "");
-  if (a.explain) explain_convolutions(device);
+  if (a.explain) explain_choices(device);
   nlohmann::json json = bench_json(a, network);
   json.update({{"replayed", workload.replays()},
                {"eager_reason", workload.eager_reason()},
