@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command_line.h"
+#include "apps/profile_options.h"
 #include "apps/segeval/classes.h"
 #include "core/error.h"
 #include "train/checkpoint.h"
@@ -24,6 +25,7 @@ struct Arguments {
   bool ms = false, flip = false;
   int64_t limit = 0;
   bool no_strict = false;
+  apps::ProfileOptions profile;
   apps::CommonOptions common;
 };
 
@@ -116,7 +118,7 @@ std::unique_ptr<data::Dataset> open_dataset(const Arguments& a, const apps::Load
 }
 
 void evaluate_segmentation(const Arguments& a, const apps::LoadedModel& loaded, const data::Dataset& dataset,
-                           const Device& device) {
+                           Device& device) {
   train::Evaluator::Options options = train::evaluation_options(train::eval_settings(loaded.config), a.ms, a.flip);
   options.precision = train::train_settings(loaded.config).precision;
   options.mean = dataset.mean();
@@ -130,10 +132,12 @@ void evaluate_segmentation(const Arguments& a, const apps::LoadedModel& loaded, 
   fmt::print("{} on {}: {} images of {} ({}){}{}\n", a.checkpoint, device.description(), total, dataset.name(), a.split,
              a.ms ? ", multi-scale" : "", a.flip ? ", mirrored" : "");
   const bool terminal = isatty(STDERR_FILENO) == 1;
+  apps::ProfiledRuns profiled(a.profile, device);
   const auto result =
       evaluator.evaluate(dataset, a.limit, [&](int64_t i, const data::Sample& sample, const data::Image& prediction) {
         save_pictures(a, dataset, sample, prediction);
         if (terminal) fmt::print(stderr, "\r{}/{}{}", i + 1, total, i + 1 == total ? "\r\x1b[K" : "");
+        profiled.next();
       });
   if (!result.measured.empty()) fmt::print("{}\n", train::measured_table(result.measured));
   if (dataset.has_labels())
@@ -160,7 +164,8 @@ int evaluate(Arguments& a) {
                                                        {"--flip", a.flip},
                                                        {"--save-predictions", !a.predictions.empty()},
                                                        {"--save-colours", !a.colours.empty()},
-                                                       {"--save-overlays", !a.overlays.empty()}});
+                                                       {"--save-overlays", !a.overlays.empty()},
+                                                       {"--profile", !a.profile.file.empty()}});
   const std::unique_ptr<data::Dataset> dataset = open_dataset(a, loaded);
   if (classifies)
     apps::evaluate_classes({a.checkpoint, a.split, a.json, a.routing, a.limit}, loaded, *dataset, *device);
@@ -193,6 +198,7 @@ int main(int argc, char** argv) {
                  "write a picture of how often each cell and path was open in the first pass over the images (networks "
                  "with dynamic routing)")
       ->type_name("PNG");
+  apps::add_profile_options(app, a.profile, "images after the first two");
   apps::add_device_options(app, a.common);
   apps::add_set_option(app, a.common);
   return apps::run_program(app, argc, argv, [&] { return evaluate(a); });

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "apps/command_line.h"
+#include "apps/profile_options.h"
 #include "core/error.h"
 #include "train/trainer.h"
 
@@ -62,7 +63,7 @@ fs::path run_path(const std::string& output, const std::string& config_path, boo
 }
 
 int train_network(const std::string& config_path, const std::string& output, bool resume,
-                  const apps::CommonOptions& common) {
+                  const apps::CommonOptions& common, const apps::ProfileOptions& profile) {
   StopSignals signals;
   const std::unique_ptr<Device> device = apps::open_device(common);
   const Config config = Config::load(config_path, common.set);
@@ -76,7 +77,11 @@ int train_network(const std::string& config_path, const std::string& output, boo
   run.create(config);
   train::RunLog log({.directory = run.path()});
   log.message(fmt::format("run directory {}", run.path().string()));
-  const auto outcome = trainer.run(log, [&] { return signals.requested(); });
+  apps::ProfiledRuns profiled(profile, *device);
+  const auto outcome = trainer.run(log, [&] {  // after each step
+    profiled.next();
+    return signals.requested();
+  });
   const train::Progress& p = trainer.progress();
   if (outcome == train::Trainer::Outcome::stopped) {
     log.message(fmt::format("stopped at step {}; continue with: segtrain {} -o {} --resume", p.step, config_path,
@@ -100,10 +105,12 @@ int main(int argc, char** argv) {
   app.add_flag("--resume", resume, "continue the run from its latest checkpoint");
   app.add_flag("--no-strict,!--strict", no_strict,
                "start from those of the weights of train.pretrained that fit, and list the others (default: --strict)");
+  apps::ProfileOptions profile;
+  apps::add_profile_options(app, profile, "training steps after the first two");
   apps::add_device_options(app, common);
   apps::add_set_option(app, common);
   return apps::run_program(app, argc, argv, [&] {
     if (no_strict) common.set.push_back("train.pretrained_strict=false");
-    return train_network(config, output, resume, common);
+    return train_network(config, output, resume, common, profile);
   });
 }

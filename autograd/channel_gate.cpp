@@ -1,12 +1,14 @@
 #include "autograd/channel_gate.h"
 
 #include "core/op_event.h"
+#include "core/op_scope.h"
 #include "kernels/channel_gate.h"
 #include "kernels/elementwise.h"
 
 namespace segrt::autograd {
 
 Var channel_gate(const Var& x, const Var& g, bool residual) {
+  const FunctionScope scope("channel_gate", x.device());
   Tensor y = Tensor::like(x.value());
   kernels::channel_gate_forward(x.value(), g.value(), residual, y);
   if (const auto& see = y.device().op_observer)
@@ -24,6 +26,7 @@ Var channel_gate(const Var& x, const Var& g, bool residual) {
 }
 
 Var channel_dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step) {
+  const FunctionScope scope("channel_dropout", x.device());
   if (p == 0) return x;
   Tensor mask = Tensor::empty({x.dim(0), 1, 1, x.dim(3)}, x.dtype(), x.device());
   kernels::fill(mask, 1);

@@ -3,6 +3,7 @@
 #include "autograd/conv_backward.h"
 #include "autograd/op_attributes.h"
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/elementwise.h"
 #include "kernels/linear.h"
 #include "kernels/matmul.h"
@@ -19,6 +20,7 @@ Tensor bias_gradient(const Tensor& dy, DType dtype) {
 }  // namespace
 
 Var conv2d(const Var& x, const Var& w, const Var& bias, const kernels::ConvGeometry& g, const Var& residual) {
+  const FunctionScope scope("conv2d", x.device());
   Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), w.shape(), g), x.dtype(), x.device());
   kernels::conv2d_forward(
       x.value(), w.value(),
@@ -39,6 +41,7 @@ Var conv2d(const Var& x, const Var& w, const Var& bias, const kernels::ConvGeome
 }
 
 Var conv_transpose2d(const Var& x, const Var& w, const Var& bias, const TransposeOptions& o) {
+  const FunctionScope scope("conv_transpose2d", x.device());
   const kernels::ConvGeometry g = o.geometry;
   const Shape shape =
       kernels::conv_transpose2d_output_shape(x.shape(), w.shape(), g, o.output_padding_h, o.output_padding_w);
@@ -111,6 +114,7 @@ WeightGradients weight_gradients(const Tensor& x, const Tensor& dy, const Tensor
 }  // namespace
 
 Var linear(const Var& x, const Var& w, const Var& bias) {
+  const FunctionScope scope("linear", x.device());
   require_linear("linear", x.shape(), "w", w.shape());
   const Tensor flat = as_rows(x.value());
   Tensor y = Tensor::empty({flat.dim(0), w.dim(0)}, x.dtype(), x.device());
@@ -134,6 +138,7 @@ Var linear(const Var& x, const Var& w, const Var& bias) {
 }
 
 Var mlp(const Var& x, const MlpWeights& m) {
+  const FunctionScope scope("mlp", x.device());
   require_linear("mlp", x.shape(), "w1", m.w1.shape());
   require_linear("mlp", with_channels(x.shape(), m.w1.dim(0)), "w2", m.w2.shape());
   const auto pointer = [](const Var& v) { return v.defined() ? &v.value() : nullptr; };
@@ -172,6 +177,7 @@ Var mlp(const Var& x, const MlpWeights& m) {
 }
 
 Var matmul(const Var& a, const Var& b) {
+  const FunctionScope scope("matmul", a.device());
   const bool batched = a.shape().rank() == 3;
   if (a.shape().rank() != b.shape().rank() || (a.shape().rank() != 2 && !batched))
     throw ArgumentError("matmul: expected two matrices or two batches, got " + to_string(a.shape()) + " and " +

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/op_event.h"
+#include "core/op_scope.h"
 #include "kernels/reduce.h"
 
 namespace segrt::autograd {
@@ -28,6 +29,7 @@ Tensor binary_value(Binary op, const Tensor& a, const Tensor& b) {
 }  // namespace
 
 Var unary(Unary op, const Var& x, kernels::UnaryParams params) {
+  const FunctionScope scope("unary", x.device());
   Tensor y = Tensor::like(x.value());
   kernels::unary_forward(op, x.value(), y, params);
   if (const auto& see = y.device().op_observer)
@@ -46,6 +48,7 @@ Var unary(Unary op, const Var& x, kernels::UnaryParams params) {
 }
 
 Var add(const Var& a, const Var& b) {
+  const FunctionScope scope("add", a.device());
   return record("add", {a, b}, binary_value(Binary::add, a.value(), b.value()),
                 [shape = b.shape(), db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
                   return {dy, db_wanted ? summed_like(dy, shape) : Tensor()};
@@ -53,6 +56,7 @@ Var add(const Var& a, const Var& b) {
 }
 
 Var sub(const Var& a, const Var& b) {
+  const FunctionScope scope("sub", a.device());
   return record("sub", {a, b}, binary_value(Binary::sub, a.value(), b.value()),
                 [shape = b.shape(), db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
                   Tensor db;
@@ -66,6 +70,7 @@ Var sub(const Var& a, const Var& b) {
 }
 
 Var mul(const Var& a, const Var& b) {
+  const FunctionScope scope("mul", a.device());
   return record("mul", {a, b}, binary_value(Binary::mul, a.value(), b.value()),
                 [av = a.value(), bv = b.value(), da_wanted = a.needs_grad(),
                  db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
@@ -77,6 +82,7 @@ Var mul(const Var& a, const Var& b) {
 }
 
 Var div(const Var& a, const Var& b) {
+  const FunctionScope scope("div", a.device());
   Tensor y = binary_value(Binary::div, a.value(), b.value());
   return record("div", {a, b}, y, [y, bv = b.value(), db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
     const Tensor da = binary_value(Binary::div, dy, bv);  // dy / b
@@ -91,6 +97,7 @@ Var div(const Var& a, const Var& b) {
 }
 
 Var scale(const Var& x, double alpha, double beta) {
+  const FunctionScope scope("scale", x.device());
   Tensor y = Tensor::like(x.value());
   kernels::scale(x.value(), alpha, beta, y);
   if (const auto& see = y.device().op_observer)
@@ -103,6 +110,7 @@ Var scale(const Var& x, double alpha, double beta) {
 }
 
 Var cast(const Var& x, DType dtype) {
+  const FunctionScope scope("cast", x.device());
   if (x.dtype() == dtype) return x;
   Tensor y = Tensor::empty(x.shape(), dtype, x.device());
   kernels::cast(x.value(), y);
@@ -126,6 +134,7 @@ Var reshape(const Var& x, const Shape& shape) {
 
 Var concat_channels(const std::vector<Var>& parts) {
   if (parts.empty()) throw ArgumentError("concat_channels: no inputs");
+  const FunctionScope scope("concat_channels", parts[0].device());
   std::vector<int64_t> dims(parts[0].shape().dims().begin(), parts[0].shape().dims().end());
   if (dims.empty()) throw ArgumentError("concat_channels: expected at least one dimension, got a scalar");
   std::vector<Shape> shapes;
@@ -158,6 +167,7 @@ Var concat_channels(const std::vector<Var>& parts) {
 }
 
 Var sum(const Var& x) {
+  const FunctionScope scope("sum", x.device());
   Tensor y = Tensor::empty({1}, x.dtype(), x.device());
   kernels::sum_to(x.value().reshape({x.value().numel()}), y);
   return record("sum", {x}, y, [shape = x.shape()](const Tensor& dy) -> Grads {
@@ -172,6 +182,7 @@ Var mean(const Var& x) {
 }
 
 Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step) {
+  const FunctionScope scope("dropout", x.device());
   if (p == 0) return x;
   Tensor y = Tensor::like(x.value());
   kernels::dropout(x.value(), p, seed, layer, step, y);

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/op_event.h"
+#include "core/op_scope.h"
 #include "kernels/elementwise.h"
 #include "kernels/reduce.h"
 
@@ -15,6 +16,7 @@ using Backward = void (*)(const Tensor&, const Tensor&, const kernels::CrossEntr
 // Cross-entropy and negative log-likelihood differ in their kernels alone.
 Var label_loss(const char* op, Forward forward, Backward backward_pass, const Var& x, const Tensor& labels,
                const CrossEntropyOptions& o) {
+  const FunctionScope scope(op, x.device());
   const Tensor class_weight = o.class_weight;
   const kernels::CrossEntropyOptions options{o.ignore_index, class_weight.defined() ? &class_weight : nullptr};
   Tensor each = Tensor::empty(labels.shape(), loss_dtype(x.value()), x.device());
@@ -42,6 +44,7 @@ Var label_loss(const char* op, Forward forward, Backward backward_pass, const Va
 }  // namespace
 
 Var softmax(const Var& x) {
+  const FunctionScope scope("softmax", x.device());
   Tensor y = Tensor::like(x.value());
   kernels::softmax_forward(x.value(), y);
   if (const auto& see = y.device().op_observer) see({"softmax", {x.value()}, y});
@@ -54,6 +57,7 @@ Var softmax(const Var& x) {
 }
 
 Var log_softmax(const Var& x) {
+  const FunctionScope scope("log_softmax", x.device());
   Tensor y = Tensor::like(x.value());
   kernels::log_softmax_forward(x.value(), y);
   if (const auto& see = y.device().op_observer) see({"log_softmax", {x.value()}, y});
@@ -74,6 +78,7 @@ Var nll(const Var& log_probabilities, const Tensor& labels, const CrossEntropyOp
 }
 
 Var upsample(const Var& scores, const kernels::UpsampleTaps& taps) {
+  const FunctionScope scope("upsample", scores.device());
   if (scores.shape().rank() != 4)
     throw ArgumentError("upsample: scores: expected [N,h,w,C], got " + to_string(scores.shape()));
   Tensor y = Tensor::empty({scores.dim(0), taps.y.out, taps.x.out, scores.dim(3)}, scores.dtype(), scores.device());
@@ -95,6 +100,7 @@ SegmentationLoss upsample_cross_entropy(const Var& scores, const kernels::Upsamp
                                         const SegmentationLossOptions& o) {
   const DType dtype = loss_dtype(scores.value());
   Device& device = scores.device();
+  const FunctionScope scope("upsample_cross_entropy", device);
   Tensor loss = Tensor::empty({1}, dtype, device), weight_sum = Tensor::empty({1}, dtype, device);
   Tensor log_sum_exp = Tensor::empty(labels.shape(), dtype, device);
   Tensor correct = Tensor::empty({1}, DType::i64, device);

@@ -3,6 +3,7 @@
 #include "autograd/conv_backward.h"
 #include "core/error.h"
 #include "core/op_event.h"
+#include "core/op_scope.h"
 #include "kernels/norm.h"
 
 namespace segrt::autograd {
@@ -86,6 +87,7 @@ Tensor apply(const Tensor& x, const Statistics& s, const Var& weight, const Var&
 
 Var batch_norm(const Var& x, const Var& weight, const Var& bias, const BatchNormState& state, const Var& residual,
                bool relu) {
+  const FunctionScope scope("batch_norm", x.device());
   const Statistics s = statistics(x.shape(), weight, state, [&](Tensor& mean, Tensor& var) {
     kernels::batch_norm_statistics(x.value(), mean, var);
   });
@@ -104,6 +106,7 @@ Var batch_norm(const Var& x, const Var& weight, const Var& bias, const BatchNorm
 
 Var conv_batch_norm(const Var& x, const Var& w, const kernels::ConvGeometry& g, const Var& weight, const Var& bias,
                     const BatchNormState& state, const Var& residual, bool relu) {
+  const FunctionScope scope("conv_batch_norm", x.device());
   Tensor z = Tensor::empty(kernels::conv2d_output_shape(x.shape(), w.shape(), g), x.dtype(), x.device());
   if (!state.training) kernels::conv2d_forward(x.value(), w.value(), {}, g, z);
   const Statistics s = statistics(z.shape(), weight, state, [&](Tensor& mean, Tensor& var) {

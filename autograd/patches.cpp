@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/op_event.h"
+#include "core/op_scope.h"
 #include "kernels/patches.h"
 
 namespace segrt::autograd {
@@ -46,6 +47,7 @@ Patches split_patches(const Var& x, int side) {
 }
 
 Var space_to_depth(const Var& x, int side) {
+  const FunctionScope scope("space_to_depth", x.device());
   require_patchable(x, side);
   if (side == 1) return x;
   Tensor y = cells(x.value(), side, x.dim(3) * side * side);

@@ -2,10 +2,12 @@
 
 #include "autograd/op_attributes.h"
 #include "core/error.h"
+#include "core/op_scope.h"
 
 namespace segrt::autograd {
 
 Var max_pool2d(const Var& x, const kernels::PoolGeometry& g) {
+  const FunctionScope scope("max_pool2d", x.device());
   const Shape shape = kernels::pool2d_output_shape(x.shape(), g);
   Tensor y = Tensor::empty(shape, x.dtype(), x.device());
   Tensor index = Tensor::empty(shape, DType::i32, x.device());
@@ -19,6 +21,7 @@ Var max_pool2d(const Var& x, const kernels::PoolGeometry& g) {
 }
 
 Var avg_pool2d(const Var& x, const kernels::PoolGeometry& g) {
+  const FunctionScope scope("avg_pool2d", x.device());
   Tensor y = Tensor::empty(kernels::pool2d_output_shape(x.shape(), g), x.dtype(), x.device());
   kernels::avg_pool2d_forward(x.value(), g, y);
   if (const auto& see = y.device().op_observer) see({"avg_pool2d", {x.value()}, y, attributes_of(g)});
@@ -30,6 +33,7 @@ Var avg_pool2d(const Var& x, const kernels::PoolGeometry& g) {
 }
 
 Var global_avg_pool(const Var& x) {
+  const FunctionScope scope("global_avg_pool", x.device());
   if (x.shape().rank() != 4) throw ArgumentError("global_avg_pool: x: expected [N,H,W,C], got " + to_string(x.shape()));
   Tensor y = Tensor::empty({x.dim(0), 1, 1, x.dim(3)}, x.dtype(), x.device());
   kernels::global_avg_pool_forward(x.value(), y);
@@ -42,6 +46,7 @@ Var global_avg_pool(const Var& x) {
 }
 
 Var resize(const Var& x, int height, int width, const kernels::ResizeOptions& o) {
+  const FunctionScope scope("resize", x.device());
   if (x.shape().rank() != 4) throw ArgumentError("resize: x: expected [N,H,W,C], got " + to_string(x.shape()));
   Tensor y = Tensor::empty({x.dim(0), height, width, x.dim(3)}, x.dtype(), x.device());
   kernels::resize_forward(x.value(), o, y);

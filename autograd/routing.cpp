@@ -2,11 +2,13 @@
 
 #include "core/error.h"
 #include "core/op_event.h"
+#include "core/op_scope.h"
 #include "kernels/gate.h"
 
 namespace segrt::autograd {
 
 Var gate(const Var& y, const Var& weight, const Var& bias, Tensor* z_out) {
+  const FunctionScope scope("gate", y.device());
   const int64_t batch = y.dim(0), slots = weight.dim(0);
   Tensor pooled = Tensor::empty({batch, y.dim(3)}, weight.dtype(), y.device());
   Tensor z = Tensor::empty({batch, slots}, weight.dtype(), y.device()), g = Tensor::like(z);
@@ -40,6 +42,7 @@ void route_senders(const std::vector<kernels::Sender>& senders, Tensor& flags) {
 }
 
 Var route_gates(const Var& gates, Tensor* flags) {
+  const FunctionScope scope("route_gates", gates.device());
   Tensor factors = Tensor::empty({gates.dim(0), 1 + gates.dim(1)}, gates.dtype(), gates.device());
   kernels::route_gates(gates.value(), flags, factors);
   if (const auto& see = factors.device().op_observer)
@@ -110,6 +113,7 @@ OpEvent gated_sum_event(const std::vector<RoutedTerm>& terms, const Tensor& y) {
 Var gated_sum(const std::vector<RoutedTerm>& terms) {
   if (terms.empty()) throw ArgumentError("gated_sum: expected 1 to 4 terms, got 0");
   const Var& x = terms[0].x;
+  const FunctionScope scope("gated_sum", x.device());
   const int64_t grow = terms[0].upsample2 ? 2 : 1;
   Tensor y = Tensor::empty({x.dim(0), grow * x.dim(1), grow * x.dim(2), x.dim(3)}, x.dtype(), x.device());
   std::vector<kernels::GatedTerm> values;
@@ -129,6 +133,7 @@ Var gated_sum(const std::vector<RoutedTerm>& terms) {
 }
 
 Var expected_cost(const Var& gates, const kernels::RoutingCosts& costs) {
+  const FunctionScope scope("expected_cost", gates.device());
   Tensor e = Tensor::empty({gates.dim(0)}, gates.dtype(), gates.device());
   kernels::expected_cost(gates.value(), costs, e);
   return record("expected_cost", {gates}, e, [g = gates.value(), costs](const Tensor& de) -> Grads {

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/elementwise.h"
 
 namespace segrt {
@@ -24,6 +25,7 @@ struct Var::Copy {
 
 struct Var::Node {
   std::string_view op;                        // a literal
+  std::string module;                         // that called it, for scopes
   std::vector<std::shared_ptr<Node>> inputs;  // null where the input needs no gradient
   BackwardFn backward;                        // empty for a leaf, and once consumed
   Tensor grad;
@@ -109,6 +111,7 @@ Var record(std::string_view op, const std::vector<Var>& inputs, Tensor y, Backwa
   if (!recording(inputs)) return result;
   result.node_ = std::make_shared<Var::Node>();
   result.node_->op = op;
+  if (const Scope* scope = result.device().state<ScopeStack>().innermost()) result.node_->module = scope->module();
   result.node_->shape = result.shape();
   result.node_->backward = std::move(backward);
   result.node_->inputs.reserve(inputs.size());
@@ -173,6 +176,7 @@ void backward(const Var& loss, const Tensor& seed) {
       throw ArgumentError(fmt::format("backward: {} has been used by an earlier backward pass", node->op));
     const Tensor dy = std::move(node->grad);
     node->grad = Tensor();
+    const FunctionScope scope(node->op, dy.device(), node->module);
     Grads grads = node->backward(dy);
     node->backward = nullptr;  // releases the saved tensors
     const std::vector<NodePtr> inputs = std::move(node->inputs);

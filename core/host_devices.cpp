@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/live_tensors.h"
 #include "core/parallel.h"
 
 namespace segrt {
@@ -20,12 +21,21 @@ size_t rounded(size_t nbytes) {
   return std::max((nbytes + unit - 1) / unit * unit, kAlignment);
 }
 
+// Null when there is no memory.
 void* system_allocate(size_t nbytes) {
   void* pointer = std::aligned_alloc(nbytes >= kHugePage ? kHugePage : kAlignment,
                                      nbytes >= kHugePage ? (nbytes + kHugePage - 1) / kHugePage * kHugePage : nbytes);
-  if (pointer == nullptr) throw DeviceError("cpu: out of memory: " + std::to_string(nbytes) + " bytes wanted");
+  if (pointer == nullptr) return nullptr;
   // Page faults of 4 KiB pages cost as much as a pass over the data.
   if (nbytes >= kHugePage) static_cast<void>(madvise(pointer, nbytes, MADV_HUGEPAGE));
+  return pointer;
+}
+
+void* host_memory(const std::string& device, size_t nbytes) {
+  void* pointer = system_allocate(rounded(nbytes));
+  if (pointer == nullptr)
+    throw DeviceError(device + ": out of memory: " + readable_bytes(static_cast<int64_t>(nbytes)) +
+                      " of host memory wanted");
   return pointer;
 }
 }  // namespace
@@ -50,14 +60,22 @@ void* CpuDevice::allocate(size_t nbytes) {
     }
     stats_.reserved_bytes += static_cast<int64_t>(size);
   }
-  try {
-    return system_allocate(size);
-  } catch (...) {
+  void* pointer = system_allocate(size);
+  if (pointer == nullptr) {
+    release_cached();
+    pointer = system_allocate(size);
+  }
+  if (pointer != nullptr) return pointer;
+  MemoryStats left;
+  {
     const std::lock_guard lock(mutex_);
     stats_.current_bytes -= static_cast<int64_t>(size);
     stats_.reserved_bytes -= static_cast<int64_t>(size);
-    throw;
+    left = stats_;
   }
+  throw_out_of_memory(*this, {.wanted_bytes = size,
+                              .held_bytes = left.current_bytes,
+                              .cached_bytes = left.reserved_bytes - left.current_bytes});
 }
 
 void CpuDevice::deallocate(void* pointer, size_t nbytes) noexcept {
@@ -87,7 +105,7 @@ void CpuDevice::copy_to_host(void* destination, const void* source, size_t nbyte
   copy_within(destination, source, nbytes);
 }
 
-void* CpuDevice::allocate_host(size_t nbytes) { return system_allocate(rounded(nbytes)); }
+void* CpuDevice::allocate_host(size_t nbytes) { return host_memory(name(), nbytes); }
 void CpuDevice::deallocate_host(void* pointer, size_t) noexcept { std::free(pointer); }
 
 void CpuDevice::fill_bytes(void* destination, int value, size_t nbytes) {
@@ -127,7 +145,7 @@ void MetaDevice::copy_to_host(void*, const void*, size_t) {
   throw DeviceError("meta: tensors of a dry run have no values to read");
 }
 
-void* MetaDevice::allocate_host(size_t nbytes) { return system_allocate(rounded(nbytes)); }
+void* MetaDevice::allocate_host(size_t nbytes) { return host_memory(name(), nbytes); }
 void MetaDevice::deallocate_host(void* pointer, size_t) noexcept { std::free(pointer); }
 
 }  // namespace segrt

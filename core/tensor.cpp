@@ -4,18 +4,42 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/live_tensors.h"
 #include "core/op_event.h"
+#include "core/op_scope.h"
 
 namespace segrt {
 struct Tensor::Storage {
-  Storage(Device& owner, size_t size) : device(owner), nbytes(size), data(owner.allocate(size)) {}
-  ~Storage() { device.deallocate(data, nbytes); }
+  Storage(Device& owner, const Shape& shape, DType dtype, size_t size) : device(owner), nbytes(size) {
+    live.shape = shape;
+    live.dtype = dtype;
+    live.nbytes = size;
+    if (const Scope* scope = owner.state<ScopeStack>().innermost()) {
+      live.op = scope->label();
+      live.backward = scope->backward();
+    }
+    auto& of_device = owner.state<LiveTensorsOfDevice>();
+    of_device.wanted = &live;
+    struct Reset {  // also when there is no memory
+      const LiveTensor*& wanted;
+      ~Reset() { wanted = nullptr; }
+    } reset{of_device.wanted};
+    data = owner.allocate(size);
+    tensors = of_device.tensors;
+    tensors->add(live);
+  }
+  ~Storage() {
+    tensors->remove(live);
+    device.deallocate(data, nbytes);
+  }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
   Device& device;
   size_t nbytes;
-  void* data;
+  void* data = nullptr;
+  LiveTensor live;
+  std::shared_ptr<LiveTensors> tensors;  // that `live` is one of
   uint64_t id = device.next_storage_id();
   std::atomic<uint64_t> version{0};
 };
@@ -25,7 +49,7 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device& device) {
   if (__builtin_mul_overflow(static_cast<size_t>(shape.numel()), size_of(dtype), &nbytes))
     throw ArgumentError("tensor: " + to_string(shape) + " is too large");
   Tensor t;
-  t.storage_ = std::make_shared<Storage>(device, nbytes);
+  t.storage_ = std::make_shared<Storage>(device, shape, dtype, nbytes);
   t.shape_ = shape;
   t.dtype_ = dtype;
   return t;
@@ -106,6 +130,7 @@ void Tensor::copy_from(const Tensor& source) {
   Device& to = device();
   Device& from = source.device();
   if (&to == &from) {
+    const OpScope scope("copy", *this, [&] { return OpWork{2 * bytes_of(*this)}; });
     to.copy_within(raw(), source.raw(), nbytes());
     if (to.op_observer) to.op_observer({"copy", {source}, *this});
   } else if (from.is_cpu() || to.is_meta()) {
@@ -121,7 +146,9 @@ void Tensor::copy_from(const Tensor& source) {
 
 void Tensor::fill_zero() {
   bump_version();
-  if (numel() > 0) device().fill_bytes(raw(), 0, nbytes());
+  if (numel() == 0) return;
+  const OpScope scope("fill_zero", *this, [&] { return OpWork{bytes_of(*this)}; });
+  device().fill_bytes(raw(), 0, nbytes());
 }
 
 void Tensor::read_host(void* destination) const {

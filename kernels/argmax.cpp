@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/argmax.h"
 #include "kernels/cuda/argmax.h"
@@ -20,6 +21,7 @@ void argmax(const Tensor& x, Tensor& y) {
   if (y.dtype() == DType::u8 && x.dim(-1) > 256)
     throw ArgumentError(fmt::format("argmax: y: expected i32 for {} classes, got u8", x.dim(-1)));
   if (y.numel() == 0) return;
+  const OpScope scope("argmax", y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
       x, [&] { cuda::argmax(x, y); }, [&] { cpu::argmax(x, y); });
 }
@@ -36,6 +38,7 @@ void confusion_matrix(const Tensor& labels, const Tensor& predictions, Tensor& m
         fmt::format("{}: matrix: expected [K,K] with 1 to 256 classes, got {}", kOp, to_string(matrix.shape())));
   matrix.bump_version();
   if (labels.numel() == 0) return;
+  const OpScope scope(kOp, matrix, [&] { return OpWork{bytes_of(labels, predictions, matrix, matrix)}; });
   on_device(
       labels, [&] { cuda::confusion_matrix(labels, predictions, matrix); },
       [&] { cpu::confusion_matrix(labels, predictions, matrix); });

@@ -1,5 +1,6 @@
 #include "kernels/channel_gate.h"
 
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/channel_gate.h"
 #include "kernels/cuda/channel_gate.h"
@@ -21,6 +22,7 @@ void channel_gate_forward(const Tensor& x, const Tensor& g, bool residual, Tenso
   require_gate(kOp, x, g, "g");
   require_same(kOp, "x", x, "y", y);
   if (x.numel() == 0) return;
+  const OpScope scope(kOp, y, [&] { return OpWork{bytes_of(x, g, y)}; });
   on_device(
       x, [&] { cuda::channel_gate_forward(x, g, residual, y); }, [&] { cpu::channel_gate_forward(x, g, residual, y); });
 }
@@ -33,6 +35,7 @@ void channel_gate_backward(const Tensor& dy, const Tensor& x, const Tensor& g, b
   if (dg != nullptr) require_gate(kOp, x, *dg, "dg");
   if (g.numel() == 0 || (dx == nullptr && dg == nullptr)) return;
   require(x.numel() > 0, kOp, "x: a map without pixels");
+  const OpScope scope(kOp, dx != nullptr ? *dx : *dg, [&] { return OpWork{bytes_of(dy, x, g, dx, dg)}; });
   on_device(
       x, [&] { cuda::channel_gate_backward(dy, x, g, residual, dx, dg); },
       [&] { cpu::channel_gate_backward(dy, x, g, residual, dx, dg); });

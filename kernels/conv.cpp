@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/conv.h"
 #include "kernels/dispatch.h"
@@ -117,6 +120,9 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilog
   require_epilogue(op, epilogue, y);
   if (y.numel() == 0) return;
   if (x.numel() == 0 || w.numel() == 0) return forward_of_nothing(x, epilogue, y);
+  const OpScope scope(op, y, [&] {
+    return OpWork{bytes_of(x, w, epilogue.bias, epilogue.residual, y), 2 * conv2d_multiply_adds(y.shape(), w.shape())};
+  });
   dispatch_forward(x, w, epilogue, g, y);
 }
 
@@ -127,7 +133,11 @@ void conv2d_forward_statistics(const Tensor& x, const Tensor& w, const ConvGeome
   require_channel_vector(op, "mean", mean, y);
   require_channel_vector(op, "var", var, y);
   const bool empty = x.numel() == 0 || w.numel() == 0 || y.numel() == 0;
-  if (!empty && x.device().is_cuda() && vendor::cudnn_conv2d_forward_statistics(x, w, g, y, mean, var)) return;
+  std::optional<OpScope> both;  // on a GPU one kernel may do it
+  if (!empty && x.device().is_cuda()) {
+    both.emplace(op, y, [&] { return OpWork{bytes_of(x, w, y), 2 * conv2d_multiply_adds(y.shape(), w.shape())}; });
+    if (vendor::cudnn_conv2d_forward_statistics(x, w, g, y, mean, var)) return;
+  }
   conv2d_forward(x, w, {}, g, y);
   batch_norm_statistics(y, mean, var);
 }
@@ -142,6 +152,9 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, const ConvGeometry
   require_shape(op, "dy", dy, output_shape(op, dx.shape(), w.shape(), g));
   if (dx.numel() == 0) return;
   if (dy.numel() == 0 || w.numel() == 0) return dx.fill_zero();
+  const OpScope scope(op, dx, [&] {
+    return OpWork{bytes_of(dy, w, dx), 2 * conv2d_multiply_adds(dy.shape(), w.shape())};
+  });
   on_device(
       dy,
       [&]() {
@@ -165,6 +178,9 @@ void conv2d_backward_weight(const Tensor& x, const Tensor& dy, const ConvGeometr
   require_shape(op, "dy", dy, output_shape(op, x.shape(), dw.shape(), g));
   if (dw.numel() == 0) return;
   if (x.numel() == 0 || dy.numel() == 0) return dw.fill_zero();
+  const OpScope scope(op, dw, [&] {
+    return OpWork{bytes_of(x, dy, dw), 2 * conv2d_multiply_adds(dy.shape(), dw.shape())};
+  });
   on_device(
       x,
       [&]() {

@@ -8,6 +8,15 @@
 
 namespace segrt::kernels {
 
+void DeviceGraph::rehearse(Device& device, const std::function<void()>& work) {
+  struct EveryBody {
+    explicit EveryBody(Device& d) : device(d) { device.set_runs_every_body(true); }
+    ~EveryBody() { device.set_runs_every_body(false); }
+    Device& device;
+  } const every_body(device);
+  work();
+}
+
 #if SEGRT_HAS_CUDA
 struct DeviceGraph::Graph {
   CudaGraph graph;

@@ -25,6 +25,11 @@ class DeviceGraph {
   DeviceGraph(const DeviceGraph&) = delete;
   DeviceGraph& operator=(const DeviceGraph&) = delete;
 
+  // Runs `work` as usual, and every body of its Device::run_if: what layers and kernels make on first use and keep is
+  // then there before a capture. Made in a body while it is captured, it would exist in those replays only that come
+  // through that body.
+  static void rehearse(Device& device, const std::function<void()>& work);
+
   void replay();                // queues the work again
   int conditions() const;       // run_ifs in it, nested ones included
   size_t memory_bytes() const;  // that its tensors take

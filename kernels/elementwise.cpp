@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/op_scope.h"
 #include "kernels/broadcast.h"
 #include "kernels/check.h"
 #include "kernels/cpu/elementwise.h"
@@ -15,6 +16,7 @@ void unary_forward(Unary op, const Tensor& x, Tensor& y, UnaryParams params) {
   require_float("unary_forward", "x", x);
   require_same("unary_forward", "x", x, "y", y);
   if (x.numel() == 0) return;
+  const OpScope scope("unary_forward", y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
       x, [&] { cuda::unary_forward(op, x, y, params); }, [&] { cpu::unary_forward(op, x, y, params); });
 }
@@ -26,6 +28,7 @@ void unary_backward(Unary op, const Tensor& x, const Tensor& y, const Tensor& dy
   require_same("unary_backward", "dy", dy, uses_y ? "y" : "x", value);
   require_same("unary_backward", "dy", dy, "dx", dx);
   if (dy.numel() == 0) return;
+  const OpScope scope("unary_backward", dx, [&] { return OpWork{bytes_of(value, dy, dx)}; });
   on_device(
       dy, [&] { cuda::unary_backward(op, value, dy, dx, params); },
       [&] { cpu::unary_backward(op, value, dy, dx, params); });
@@ -42,6 +45,7 @@ void binary_forward(Binary op, const Tensor& a, const Tensor& b, Tensor& y) {
   require_same(kOp, "a", a, "y", y);
   if (a.numel() == 0) return;
   const Runs runs = runs_of(b.shape(), a.shape());
+  const OpScope scope(kOp, y, [&] { return OpWork{bytes_of(a, b, y)}; });
   on_device(
       a, [&] { cuda::binary_forward(op, a, b, runs, y); }, [&] { cpu::binary_forward(op, a, b, runs, y); });
 }
@@ -51,6 +55,7 @@ void add_scaled(const Tensor& a, double alpha, const Tensor& b, double beta, Ten
   require_same("add_scaled", "a", a, "b", b);
   require_same("add_scaled", "a", a, "y", y);
   if (a.numel() == 0) return;
+  const OpScope scope("add_scaled", y, [&] { return OpWork{bytes_of(a, b, y)}; });
   on_device(
       a, [&] { cuda::add_scaled(a, alpha, b, beta, y); }, [&] { cpu::add_scaled(a, alpha, b, beta, y); });
 }
@@ -59,6 +64,7 @@ void scale(const Tensor& x, double alpha, double beta, Tensor& y) {
   require_float("scale", "x", x);
   require_same("scale", "x", x, "y", y);
   if (x.numel() == 0) return;
+  const OpScope scope("scale", y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
       x, [&] { cuda::scale(x, alpha, beta, y); }, [&] { cpu::scale(x, alpha, beta, y); });
 }
@@ -71,6 +77,7 @@ void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Ten
   require_device("dropout", "step", step, x);
   require_same("dropout", "x", x, "y", y);
   if (x.numel() == 0) return;
+  const OpScope scope("dropout", y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
       x, [&] { cuda::dropout(x, p, seed, layer, step, y); }, [&] { cpu::dropout(x, p, seed, layer, step, y); });
 }
@@ -91,6 +98,7 @@ void normalize_u8(const Tensor& x, const Normalization& n, Tensor& y) {
       throw ArgumentError(fmt::format("normalize_u8: std: expected numbers > 0, got {} for channel {}", n.std[c], c));
   if (!(n.unit > 0)) throw ArgumentError(fmt::format("normalize_u8: unit: expected a number > 0, got {}", n.unit));
   if (x.numel() == 0) return;
+  const OpScope scope("normalize_u8", y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
       x, [&] { cuda::normalize_u8(x, n, y); }, [&] { cpu::normalize_u8(x, n, y); });
 }

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cuda/elementwise.h"
@@ -38,6 +39,7 @@ void fill(Tensor& y, double value) {
   require_defined("fill", "y", y);
   if (y.dtype() == DType::f64) require_float("fill", "y", y);  // no f64 on CUDA
   if (y.numel() == 0) return;
+  const OpScope scope("fill", y, [&] { return OpWork{bytes_of(y)}; });
   on_device(
       y, [&] { cuda::fill(y, value); }, [&] { cpu::fill(y, value); });
 }
@@ -45,6 +47,7 @@ void fill(Tensor& y, double value) {
 void cast(const Tensor& x, Tensor& y) {
   require_cast("cast", x, y);
   if (x.numel() == 0) return;
+  const OpScope scope("cast", y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
       x, [&] { cuda::cast(x, y); }, [&] { cpu::cast(x, y); });
 }
@@ -60,6 +63,11 @@ void cast_many(const std::vector<CastPair>& pairs) {
     require_dtype(op, "to", pairs[i].to, {first.to.dtype()});
     require_device(op, "from", pairs[i].from, first.from);
   }
+  const OpScope scope("cast_many", first.to, [&] {
+    OpWork work;
+    for (const CastPair& p : pairs) work.bytes += bytes_of(p.from, p.to);
+    return work;
+  });
   on_device(
       first.from, [&] { cuda::cast_many(pairs); }, [&] { cpu::cast_many(pairs); });
 }
@@ -67,6 +75,7 @@ void cast_many(const std::vector<CastPair>& pairs) {
 void copy_into_channels(const Tensor& x, Tensor& y, int64_t offset) {
   require_slice("copy_into_channels", "x", x, "y", y, offset);
   if (x.numel() == 0) return;
+  const OpScope scope("copy_into_channels", y, [&] { return OpWork{bytes_of(x, x)}; });
   on_device(
       x, [&] { cuda::copy_into_channels(x, y, offset); }, [&] { cpu::copy_into_channels(x, y, offset); });
 }
@@ -74,6 +83,7 @@ void copy_into_channels(const Tensor& x, Tensor& y, int64_t offset) {
 void copy_from_channels(const Tensor& x, int64_t offset, Tensor& y) {
   require_slice("copy_from_channels", "y", y, "x", x, offset);
   if (y.numel() == 0) return;
+  const OpScope scope("copy_from_channels", y, [&] { return OpWork{bytes_of(y, y)}; });
   on_device(
       x, [&] { cuda::copy_from_channels(x, offset, y); }, [&] { cpu::copy_from_channels(x, offset, y); });
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/gate.h"
 #include "kernels/cuda/gate.h"
@@ -42,6 +43,7 @@ void gate_forward(const Tensor& y, const Tensor& weight, const Tensor& bias, Ten
   require_values(kOp, "g", g, {batch, slots}, y);
   if (batch == 0) return;
   require(y.numel() > 0, kOp, "y: a map without pixels or channels has no mean");
+  const OpScope scope(kOp, g, [&] { return OpWork{bytes_of(y, weight, bias, pooled, z, g)}; });
   on_device(
       y, [&] { cuda::gate_forward(y, weight, bias, pooled, z, g); },
       [&] { cpu::gate_forward(y, weight, bias, pooled, z, g); });
@@ -70,6 +72,8 @@ void gate_backward(const Tensor& dg, const Tensor& pooled, const Tensor& g, cons
   if (dweight != nullptr) require_values(kOp, "dweight", *dweight, weight.shape(), dg);
   if (dbias != nullptr) require_values(kOp, "dbias", *dbias, {slots}, dg);
   if (dy == nullptr && dweight == nullptr && dbias == nullptr) return;
+  const OpScope scope(kOp, dy != nullptr ? *dy : pooled,
+                      [&] { return OpWork{bytes_of(dg, pooled, g, weight, dy, dweight, dbias)}; });
   on_device(
       dg, [&] { cuda::gate_backward(dg, pooled, g, weight, dy, dweight, dbias); },
       [&] { cpu::gate_backward(dg, pooled, g, weight, dy, dweight, dbias); });

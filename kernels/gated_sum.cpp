@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/gated_sum.h"
 #include "kernels/cuda/gated_sum.h"
@@ -59,6 +60,11 @@ void gated_sum_forward(std::span<const GatedTerm> terms, Tensor& y) {
   require_terms(kOp, terms, "y", y);
   for (size_t t = 0; t < terms.size(); ++t) require_x(kOp, t, terms[t], y);
   if (y.numel() == 0) return;
+  const OpScope scope(kOp, y, [&] {
+    OpWork work{bytes_of(y)};
+    for (const GatedTerm& t : terms) work.bytes += bytes_of(t.x);
+    return work;
+  });
   on_device(
       y, [&] { cuda::gated_sum_forward(terms, y); }, [&] { cpu::gated_sum_forward(terms, y); });
 }
@@ -79,6 +85,12 @@ void gated_sum_backward(const Tensor& dy, std::span<const GatedTerm> terms, std:
   const bool wanted = std::any_of(grads.begin(), grads.end(),
                                   [](const GatedTermGrads& g) { return g.dx != nullptr || g.dgate != nullptr; });
   if (dy.numel() == 0 || !wanted) return;
+  const OpScope scope(kOp, dy, [&] {
+    OpWork work{bytes_of(dy)};
+    for (size_t t = 0; t < terms.size(); ++t)
+      work.bytes += bytes_of(grads[t].dx) + (grads[t].dgate != nullptr ? bytes_of(terms[t].x) : 0);
+    return work;
+  });
   on_device(
       dy, [&] { cuda::gated_sum_backward(dy, terms, grads); }, [&] { cpu::gated_sum_backward(dy, terms, grads); });
 }

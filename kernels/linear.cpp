@@ -1,5 +1,6 @@
 #include "kernels/linear.h"
 
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/dispatch.h"
@@ -41,6 +42,7 @@ void linear_forward(const Tensor& x, const Tensor& w, const LinearEpilogue& e, T
   };
   const bool plain = e.activation == LinearActivation::none && e.pre == nullptr;
   if (plain || x.numel() == 0) return two_passes();
+  const OpScope scope(kOp, y, [&] { return OpWork{bytes_of(x, w, e.bias, e.pre, y), 2 * y.numel() * x.dim(1)}; });
   on_device(
       x,
       [&]() {
@@ -63,6 +65,7 @@ void linear_backward_input(const Tensor& dy, const Tensor& w, const Tensor* pre,
     if (pre != nullptr) unary_backward(Unary::gelu, *pre, *pre, dx, dx);
   };
   if (pre == nullptr || dy.numel() == 0) return two_passes();
+  const OpScope scope(kOp, dx, [&] { return OpWork{bytes_of(dy, w, pre, dx), 2 * dx.numel() * dy.dim(1)}; });
   on_device(
       dy,
       [&]() {
@@ -84,6 +87,7 @@ void linear_backward_weight(const Tensor& x, const Tensor& dy, Tensor& dw, Tenso
     if (db != nullptr) sum_to(dy, *db);
   };
   if (db == nullptr || x.numel() == 0 || dy.numel() == 0) return two_passes();
+  const OpScope scope(kOp, dw, [&] { return OpWork{bytes_of(x, dy, dw, db), 2 * dw.numel() * x.dim(0)}; });
   on_device(
       x,
       [&]() {

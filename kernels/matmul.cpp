@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cuda/matmul.h"
@@ -14,6 +15,9 @@ constexpr std::string_view kOp = "matmul";
 
 // On a GPU, cuBLASLt computes what it is faster at.
 void dispatch(const Tensor& a, const Tensor& b, const MatmulOptions& options, Tensor& c) {
+  const OpScope scope(kOp, c, [&] {
+    return OpWork{bytes_of(a, b, options.bias, c), 2 * c.numel() * a.dim(options.transpose_a ? -2 : -1)};
+  });
   on_device(
       a,
       [&]() {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cuda/norm.h"
@@ -34,6 +35,7 @@ void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var) {
     var.fill_zero();
     return;
   }
+  const OpScope scope(kOp, mean, [&] { return OpWork{bytes_of(x, mean, var)}; });
   on_device(
       x, [&] { cuda::batch_norm_statistics(x, mean, var); }, [&] { cpu::batch_norm_statistics(x, mean, var); });
 }
@@ -48,6 +50,7 @@ void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t 
   require_same(kOp, "sum", sum, "var", var);
   if (count < 1) throw ArgumentError(fmt::format("{}: count: expected at least 1, got {}", kOp, count));
   if (sum.numel() == 0) return;
+  const OpScope scope(kOp, mean, [&] { return OpWork{bytes_of(sum, sum_squares, mean, var)}; });
   on_device(
       sum, [&] { cuda::batch_norm_from_sums(sum, sum_squares, count, mean, var); },
       [&] { cpu::batch_norm_from_sums(sum, sum_squares, count, mean, var); });
@@ -66,6 +69,9 @@ void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t co
   running_mean.bump_version();
   running_var.bump_version();
   if (mean.numel() == 0) return;
+  const OpScope scope(kOp, running_mean, [&] {
+    return OpWork{bytes_of(mean, var, running_mean, running_mean, running_var, running_var)};
+  });
   on_device(
       mean, [&] { cuda::batch_norm_update_running(mean, var, count, momentum, running_mean, running_var); },
       [&] { cpu::batch_norm_update_running(mean, var, count, momentum, running_mean, running_var); });
@@ -78,6 +84,7 @@ void batch_norm_apply(const Tensor& x, const BatchNormParams& p, const Tensor* r
   if (residual != nullptr) require_same(kOp, "x", x, "residual", *residual);
   require_same(kOp, "x", x, "y", y);
   if (x.numel() == 0) return;
+  const OpScope scope(kOp, y, [&] { return OpWork{bytes_of(x, residual, y)}; });
   on_device(
       x, [&] { cuda::batch_norm_apply(x, p, residual, relu, y); },
       [&] { cpu::batch_norm_apply(x, p, residual, relu, y); });
@@ -97,6 +104,7 @@ void batch_norm_backward_reduce(const Tensor& dy, const Tensor& x, const Tensor*
     sum_dy_xhat.fill_zero();
     return;
   }
+  const OpScope scope(kOp, sum_dy, [&] { return OpWork{bytes_of(dy, x, y)}; });
   on_device(
       x, [&] { cuda::batch_norm_backward_reduce(dy, x, y, p, sum_dy, sum_dy_xhat); },
       [&] { cpu::batch_norm_backward_reduce(dy, x, y, p, sum_dy, sum_dy_xhat); });
@@ -125,6 +133,7 @@ void batch_norm_backward_apply(const Tensor& dy, const Tensor& x, const Tensor* 
             "dresidual: expected memory of its own, got that of dx");
   }
   if (x.numel() == 0) return;
+  const OpScope scope(kOp, dx, [&] { return OpWork{bytes_of(dy, x, y, dx, dresidual)}; });
   on_device(
       x, [&] { cuda::batch_norm_backward_apply(dy, x, y, p, sum_dy, sum_dy_xhat, count, dx, dresidual); },
       [&] { cpu::batch_norm_backward_apply(dy, x, y, p, sum_dy, sum_dy_xhat, count, dx, dresidual); });

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/optimizer.h"
 #include "kernels/cuda/optimizer.h"
@@ -68,6 +69,7 @@ void compute_learning_rate(const LrSchedule& s, const Tensor& step, Tensor& lr) 
   require_one("compute_learning_rate", "step", step, DType::i64);
   require_one("compute_learning_rate", "lr", lr, DType::f32);
   require_device("compute_learning_rate", "lr", lr, step);
+  const OpScope scope("compute_learning_rate", lr, [&] { return OpWork{bytes_of(step, lr)}; });
   on_device(
       step, [&] { cuda::compute_learning_rate(s, step, lr); }, [&] { cpu::compute_learning_rate(s, step, lr); });
 }
@@ -75,6 +77,7 @@ void compute_learning_rate(const LrSchedule& s, const Tensor& step, Tensor& lr) 
 void advance_step(Tensor& step, const Tensor& skip) {
   require_one("advance_step", "step", step, DType::i64);
   require_optional("advance_step", "skip", skip, DType::i32, step);
+  const OpScope scope("advance_step", step, [&] { return OpWork{bytes_of(step, step)}; });
   on_device(
       step, [&] { cuda::advance_step(step, skip); }, [&] { cpu::advance_step(step, skip); });
 }
@@ -89,6 +92,11 @@ void sgd_step(std::vector<SgdTensor>& tensors, const SgdOptions& o, const Tensor
     require_same(op, "w", t.w, "momentum", t.momentum);
   }
   bump_versions(tensors);
+  const OpScope scope("sgd_step", lr, [&] {
+    OpWork work;  // w and momentum are read and written
+    for (const SgdTensor& t : tensors) work.bytes += 2 * bytes_of(t.w, t.momentum) + bytes_of(t.dw);
+    return work;
+  });
   on_device(
       lr, [&] { cuda::sgd_step(tensors, o, lr, factor, skip); }, [&] { cpu::sgd_step(tensors, o, lr, factor, skip); });
 }
@@ -112,6 +120,11 @@ void adam_step(std::vector<AdamTensor>& tensors, const AdamOptions& o, const Ten
     require_same(op, "w", t.w, "v", t.v);
   }
   bump_versions(tensors);
+  const OpScope scope("adam_step", lr, [&] {
+    OpWork work;  // w and both moments are read and written
+    for (const AdamTensor& t : tensors) work.bytes += 2 * bytes_of(t.w, t.m, t.v) + bytes_of(t.dw);
+    return work;
+  });
   on_device(
       lr, [&] { cuda::adam_step(tensors, o, lr, updates, factor, skip); },
       [&] { cpu::adam_step(tensors, o, lr, updates, factor, skip); });
@@ -123,6 +136,7 @@ void compute_clip(const Tensor& norm, double max_norm, Tensor& clip) {
   require_device("compute_clip", "clip", clip, norm);
   if (!(max_norm > 0))
     throw ArgumentError(fmt::format("compute_clip: max_norm: expected a number > 0, got {}", max_norm));
+  const OpScope scope("compute_clip", clip, [&] { return OpWork{bytes_of(norm, clip)}; });
   on_device(
       norm, [&] { cuda::compute_clip(norm, max_norm, clip); }, [&] { cpu::compute_clip(norm, max_norm, clip); });
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/patches.h"
 #include "kernels/cuda/patches.h"
@@ -30,6 +31,8 @@ void require_patches(std::string_view op, const Tensor& x, int side, const Tenso
 void split_patches(const Tensor& x, int side, Tensor* patches, Tensor* means) {
   require_patches("split_patches", x, side, patches, means);
   if (x.numel() == 0) return;
+  const OpScope scope("split_patches", patches != nullptr ? *patches : x,
+                      [&] { return OpWork{bytes_of(x, patches, means)}; });
   on_device(
       x, [&] { cuda::split_patches(x, side, patches, means); }, [&] { cpu::split_patches(x, side, patches, means); });
 }
@@ -39,6 +42,7 @@ void split_patches_backward(const Tensor* dpatches, const Tensor* dmeans, int si
   require_patches(kOp, dx, side, dpatches, dmeans);
   require(dpatches != nullptr || dmeans != nullptr, kOp, "expected a gradient of the patches or of the means");
   if (dx.numel() == 0) return;
+  const OpScope scope(kOp, dx, [&] { return OpWork{bytes_of(dpatches, dmeans, dx)}; });
   on_device(
       dx, [&] { cuda::split_patches_backward(dpatches, dmeans, side, dx); },
       [&] { cpu::split_patches_backward(dpatches, dmeans, side, dx); });

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/cuda/pool.h"
@@ -71,6 +72,7 @@ void max_pool2d_forward(const Tensor& x, const PoolGeometry& g, Tensor& y, Tenso
   require_pooled(kOp, x, g, "y", y);
   require_index(kOp, x, y, index);
   if (y.numel() == 0) return;
+  const OpScope scope(kOp, y, [&] { return OpWork{bytes_of(x, y, index)}; });
   on_device(
       x, [&] { cuda::max_pool2d_forward(x, g, y, index); }, [&] { cpu::max_pool2d_forward(x, g, y, index); });
 }
@@ -82,6 +84,7 @@ void max_pool2d_backward(const Tensor& dy, const Tensor& index, const PoolGeomet
   require_pooled(kOp, dx, g, "dy", dy);
   require_index(kOp, dx, dy, index);
   if (dx.numel() == 0) return;
+  const OpScope scope(kOp, dx, [&] { return OpWork{bytes_of(dy, index, dx)}; });
   on_device(
       dx, [&] { cuda::max_pool2d_backward(dy, index, g, dx); }, [&] { cpu::max_pool2d_backward(dy, index, g, dx); });
 }
@@ -93,6 +96,7 @@ void avg_pool2d_forward(const Tensor& x, const PoolGeometry& g, Tensor& y) {
   require_undilated(kOp, g);
   require_pooled(kOp, x, g, "y", y);
   if (y.numel() == 0) return;
+  const OpScope scope(kOp, y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
       x, [&] { cuda::avg_pool2d_forward(x, g, y); }, [&] { cpu::avg_pool2d_forward(x, g, y); });
 }
@@ -104,6 +108,7 @@ void avg_pool2d_backward(const Tensor& dy, const PoolGeometry& g, Tensor& dx) {
   require_undilated(kOp, g);
   require_pooled(kOp, dx, g, "dy", dy);
   if (dx.numel() == 0) return;
+  const OpScope scope(kOp, dx, [&] { return OpWork{bytes_of(dy, dx)}; });
   on_device(
       dx, [&] { cuda::avg_pool2d_backward(dy, g, dx); }, [&] { cpu::avg_pool2d_backward(dy, g, dx); });
 }
@@ -123,6 +128,7 @@ void global_avg_pool_forward(const Tensor& x, Tensor& y) {
   require_means("global_avg_pool", "x", x, "y", y);
   if (y.numel() == 0) return;
   require(x.numel() > 0, "global_avg_pool", "x: a map without pixels has no mean");
+  const OpScope scope("global_avg_pool", y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
       x, [&] { cuda::global_avg_pool_forward(x, y); }, [&] { cpu::global_avg_pool_forward(x, y); });
 }
@@ -130,6 +136,7 @@ void global_avg_pool_forward(const Tensor& x, Tensor& y) {
 void global_avg_pool_backward(const Tensor& dy, Tensor& dx) {
   require_means("global_avg_pool_backward", "dx", dx, "dy", dy);
   if (dx.numel() == 0) return;
+  const OpScope scope("global_avg_pool_backward", dx, [&] { return OpWork{bytes_of(dy, dx)}; });
   on_device(
       dy, [&] { cuda::global_avg_pool_backward(dy, dx); }, [&] { cpu::global_avg_pool_backward(dy, dx); });
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/op_scope.h"
 #include "kernels/broadcast.h"
 #include "kernels/check.h"
 #include "kernels/cpu/reduce.h"
@@ -62,6 +63,7 @@ void sum_to(const Tensor& x, Tensor& y) {
     y.fill_zero();
     return;
   }
+  const OpScope scope("sum_to", y, [&] { return OpWork{bytes_of(x, y)}; });
   Runs runs = runs_of(y.shape(), x.shape());
   Tensor current = x;
   // One run after the other, the longest first: it leaves the least for the rest.
@@ -85,6 +87,11 @@ void global_norm(const std::vector<Tensor>& tensors, Tensor& out) {
   require_list("global_norm", tensors, out);
   for (const Tensor& t : tensors)
     if (t.dtype() == DType::f64) require_dtype("global_norm", "out", out, {DType::f64});
+  const OpScope scope("global_norm", out, [&] {
+    OpWork work{bytes_of(out)};
+    for (const Tensor& t : tensors) work.bytes += bytes_of(t);
+    return work;
+  });
   on_device(
       out, [&] { cuda::global_norm(tensors, out); }, [&] { cpu::global_norm(tensors, out); });
 }
@@ -94,6 +101,11 @@ void count_nonfinite(const std::vector<Tensor>& tensors, Tensor& counts) {
   require_dtype("count_nonfinite", "counts", counts, {DType::i32});
   require_list("count_nonfinite", tensors, counts);
   if (tensors.empty()) return;
+  const OpScope scope("count_nonfinite", counts, [&] {
+    OpWork work{bytes_of(counts)};
+    for (const Tensor& t : tensors) work.bytes += bytes_of(t);
+    return work;
+  });
   on_device(
       counts, [&] { cuda::count_nonfinite(tensors, counts); }, [&] { cpu::count_nonfinite(tensors, counts); });
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/interpolate.h"
 #include "kernels/cpu/resample.h"
@@ -46,6 +47,7 @@ void resize_forward(const Tensor& x, const ResizeOptions& options, Tensor& y) {
   require_float("resize", "x", x);
   require_maps("resize", "x", x, "y", y);
   if (y.numel() == 0) return;
+  const OpScope scope("resize", y, [&] { return OpWork{bytes_of(x, y)}; });
   const UpsampleTaps taps = taps_of("resize", options, x, y);
   if (options.mode == ResizeMode::bilinear) {
     on_device(
@@ -64,6 +66,7 @@ void resize_backward(const Tensor& dy, const ResizeOptions& options, Tensor& dx)
     dx.fill_zero();
     return;
   }
+  const OpScope scope("resize_backward", dx, [&] { return OpWork{bytes_of(dy, dx)}; });
   const UpsampleTaps taps = taps_of("resize_backward", options, dx, dy);
   if (options.mode == ResizeMode::bilinear) {
     on_device(
@@ -81,6 +84,7 @@ void resample_bilinear(const Tensor& x, Tensor& y) {
   if (y.numel() == 0) return;
   if (x.numel() == 0)
     throw ArgumentError(fmt::format("{}: x: expected a map with pixels, got {}", kOp, to_string(x.shape())));
+  const OpScope scope(kOp, y, [&] { return OpWork{bytes_of(x, y)}; });
   Device& device = x.device();
   const int64_t batch = x.dim(0), height = x.dim(1), channels = x.dim(3);
   const bool horizontal = x.dim(2) != y.dim(2), vertical = height != y.dim(1);
@@ -108,6 +112,7 @@ void flip_horizontal(const Tensor& x, Tensor& y) {
   require_same(kOp, "x", x, "y", y);
   require(x.numel() == 0 || x.raw() != y.raw() || x.device().is_meta(), kOp, "y: expected other memory than x");
   if (x.numel() == 0) return;
+  const OpScope scope(kOp, y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
       x, [&] { cuda::flip_horizontal(x, y); }, [&] { cpu::flip_horizontal(x, y); });
 }

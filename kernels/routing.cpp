@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/routing.h"
 #include "kernels/cuda/routing.h"
@@ -43,6 +44,7 @@ void route_senders(const std::vector<Sender>& senders, Tensor& flags) {
     require_flags("route_senders", s.flags);
     require_device("route_senders", "sender", s.flags, flags);
   }
+  const OpScope scope("route_senders", flags, [&] { return OpWork{bytes_of(flags)}; });
   on_device(
       flags, [&] { cuda::route_senders(senders, flags); }, [&] { cpu::route_senders(senders, flags); });
 }
@@ -59,6 +61,7 @@ void route_gates(const Tensor& gates, Tensor* flags, Tensor& factors) {
     require_flags("route_gates", *flags);
     require_device("route_gates", "flags", *flags, gates);
   }
+  const OpScope scope("route_gates", factors, [&] { return OpWork{bytes_of(gates, factors)}; });
   on_device(
       gates, [&] { cuda::route_gates(gates, flags, factors); }, [&] { cpu::route_gates(gates, flags, factors); });
 }
@@ -69,6 +72,7 @@ void route_gates_backward(const Tensor& dfactors, Tensor& dgates) {
   require_shape("route_gates_backward", "dfactors", dfactors, Shape{dgates.dim(0), 1 + dgates.dim(1)});
   require_dtype("route_gates_backward", "dfactors", dfactors, {dgates.dtype()});
   require_device("route_gates_backward", "dfactors", dfactors, dgates);
+  const OpScope scope("route_gates_backward", dgates, [&] { return OpWork{bytes_of(dfactors, dgates)}; });
   on_device(
       dgates, [&] { cuda::route_gates_backward(dfactors, dgates); },
       [&] { cpu::route_gates_backward(dfactors, dgates); });
@@ -79,6 +83,7 @@ void expected_cost(const Tensor& gates, const RoutingCosts& costs, Tensor& e) {
   require_shape("expected_cost", "e", e, Shape{gates.dim(0)});
   require_dtype("expected_cost", "e", e, {gates.dtype()});
   require_device("expected_cost", "e", e, gates);
+  const OpScope scope("expected_cost", e, [&] { return OpWork{bytes_of(gates, e)}; });
   on_device(
       gates, [&] { cuda::expected_cost(gates, costs, e); }, [&] { cpu::expected_cost(gates, costs, e); });
 }
@@ -89,6 +94,7 @@ void expected_cost_backward(const Tensor& de, const Tensor& gates, const Routing
   require_dtype("expected_cost_backward", "de", de, {gates.dtype()});
   require_device("expected_cost_backward", "de", de, gates);
   require_same("expected_cost_backward", "gates", gates, "dgates", dgates);
+  const OpScope scope("expected_cost_backward", dgates, [&] { return OpWork{bytes_of(de, gates, dgates)}; });
   on_device(
       gates, [&] { cuda::expected_cost_backward(de, gates, costs, dgates); },
       [&] { cpu::expected_cost_backward(de, gates, costs, dgates); });

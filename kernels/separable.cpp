@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cuda/separable.h"
 #include "kernels/dispatch.h"
@@ -45,6 +46,11 @@ void separable_conv2d_forward(const Tensor& x, const Tensor& depthwise, const Co
   if (y.numel() == 0) return;
   if (x.numel() == 0 || !separable_conv2d_fuses(x, pointwise.dim(0)))
     return in_two_passes(x, depthwise, g, pointwise, epilogue, y);
+  const OpScope scope(op, y, [&] {
+    return OpWork{
+        bytes_of(x, depthwise, pointwise, epilogue.bias, epilogue.residual, y),
+        2 * (conv2d_multiply_adds(middle, depthwise.shape()) + conv2d_multiply_adds(y.shape(), pointwise.shape()))};
+  });
   on_device(
       x, [&]() { cuda::separable_conv2d_forward(x, depthwise, g, pointwise, epilogue, y); }, [] {});
 }

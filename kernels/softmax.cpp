@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/cross_entropy.h"
 #include "kernels/cpu/softmax.h"
@@ -57,6 +58,7 @@ void softmax_forward(const Tensor& x, Tensor& y) {
   require_rows("softmax", "x", x);
   require_same("softmax", "x", x, "y", y);
   if (x.numel() == 0) return;
+  const OpScope scope("softmax", y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
       x, [&] { cuda::softmax_forward(x, y); }, [&] { cpu::softmax_forward(x, y); });
 }
@@ -66,6 +68,7 @@ void softmax_backward(const Tensor& y, const Tensor& dy, Tensor& dx) {
   require_same("softmax_backward", "y", y, "dy", dy);
   require_same("softmax_backward", "y", y, "dx", dx);
   if (y.numel() == 0) return;
+  const OpScope scope("softmax_backward", dx, [&] { return OpWork{bytes_of(y, dy, dx)}; });
   on_device(
       y, [&] { cuda::softmax_backward(y, dy, dx); }, [&] { cpu::softmax_backward(y, dy, dx); });
 }
@@ -74,6 +77,7 @@ void log_softmax_forward(const Tensor& x, Tensor& y) {
   require_rows("log_softmax", "x", x);
   require_same("log_softmax", "x", x, "y", y);
   if (x.numel() == 0) return;
+  const OpScope scope("log_softmax", y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
       x, [&] { cuda::log_softmax_forward(x, y); }, [&] { cpu::log_softmax_forward(x, y); });
 }
@@ -83,6 +87,7 @@ void log_softmax_backward(const Tensor& y, const Tensor& dy, Tensor& dx) {
   require_same("log_softmax_backward", "y", y, "dy", dy);
   require_same("log_softmax_backward", "y", y, "dx", dx);
   if (y.numel() == 0) return;
+  const OpScope scope("log_softmax_backward", dx, [&] { return OpWork{bytes_of(y, dy, dx)}; });
   on_device(
       y, [&] { cuda::log_softmax_backward(y, dy, dx); }, [&] { cpu::log_softmax_backward(y, dy, dx); });
 }
@@ -91,6 +96,7 @@ void cross_entropy_forward(const Tensor& logits, const Tensor& labels, const Cro
                            Tensor& weight_sum) {
   require_loss_arguments("cross_entropy", "logits", logits, labels, o);
   require_loss_results("cross_entropy", logits, labels, loss, weight_sum);
+  const OpScope scope("cross_entropy", loss, [&] { return OpWork{bytes_of(logits, labels, loss)}; });
   on_device(
       logits, [&] { cuda::cross_entropy_forward(logits, labels, o, loss, weight_sum); },
       [&] { cpu::cross_entropy_forward(logits, labels, o, loss, weight_sum); });
@@ -102,6 +108,7 @@ void cross_entropy_backward(const Tensor& logits, const Tensor& labels, const Cr
   require_scale("cross_entropy_backward", scale, labels, logits);
   require_same("cross_entropy_backward", "logits", logits, "dlogits", dlogits);
   if (logits.numel() == 0) return;
+  const OpScope scope("cross_entropy_backward", dlogits, [&] { return OpWork{bytes_of(logits, labels, dlogits)}; });
   on_device(
       logits, [&] { cuda::cross_entropy_backward(logits, labels, o, scale, dlogits); },
       [&] { cpu::cross_entropy_backward(logits, labels, o, scale, dlogits); });
@@ -111,6 +118,7 @@ void nll_forward(const Tensor& log_probabilities, const Tensor& labels, const Cr
                  Tensor& weight_sum) {
   require_loss_arguments("nll", "log_probabilities", log_probabilities, labels, o);
   require_loss_results("nll", log_probabilities, labels, loss, weight_sum);
+  const OpScope scope("nll", loss, [&] { return OpWork{bytes_of(labels, loss)}; });
   on_device(
       log_probabilities, [&] { cuda::nll_forward(log_probabilities, labels, o, loss, weight_sum); },
       [&] { cpu::nll_forward(log_probabilities, labels, o, loss, weight_sum); });
@@ -122,6 +130,7 @@ void nll_backward(const Tensor& log_probabilities, const Tensor& labels, const C
   require_scale("nll_backward", scale, labels, log_probabilities);
   require_same("nll_backward", "log_probabilities", log_probabilities, "dx", dx);
   if (dx.numel() == 0) return;
+  const OpScope scope("nll_backward", dx, [&] { return OpWork{bytes_of(labels, dx)}; });
   on_device(
       dx, [&] { cuda::nll_backward(labels, o, scale, dx); }, [&] { cpu::nll_backward(labels, o, scale, dx); });
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/op_scope.h"
 #include "kernels/check.h"
 #include "kernels/cpu/interpolate.h"
 #include "kernels/cpu/upsample_loss.h"
@@ -63,6 +64,7 @@ void upsample_forward(const Tensor& scores, const UpsampleTaps& taps, Tensor& y)
   require_dtype("upsample", "y", y, {scores.dtype()});
   require_device("upsample", "y", y, scores);
   if (y.numel() == 0) return;
+  const OpScope scope("upsample", y, [&] { return OpWork{bytes_of(scores, y)}; });
   on_device(
       scores, [&] { cuda::interpolate_forward(scores, taps, y); }, [&] { cpu::interpolate_forward(scores, taps, y); });
 }
@@ -73,6 +75,7 @@ void upsample_backward(const Tensor& dy, const UpsampleTaps& taps, Tensor& dscor
   require_dtype("upsample_backward", "dscores", dscores, {dy.dtype()});
   require_device("upsample_backward", "dscores", dscores, dy);
   if (dscores.numel() == 0) return;
+  const OpScope scope("upsample_backward", dscores, [&] { return OpWork{bytes_of(dy, dscores)}; });
   on_device(
       dy, [&] { cuda::interpolate_backward(dy, taps, dscores); },
       [&] { cpu::interpolate_backward(dy, taps, dscores); });
@@ -85,6 +88,7 @@ void upsample_cross_entropy_forward(const Tensor& scores, const UpsampleTaps& ta
   require_loss_arguments(kOp, scores, taps, labels, o, weight_sum, log_sum_exp);
   require_like_scores(kOp, "loss", loss, Shape{1}, sum_dtype(scores), scores);
   require_like_scores(kOp, "correct", correct, Shape{1}, DType::i64, scores);
+  const OpScope scope(kOp, loss, [&] { return OpWork{bytes_of(scores, labels, log_sum_exp)}; });
   on_device(
       scores,
       [&] { cuda::upsample_cross_entropy_forward(scores, taps, labels, o, loss, weight_sum, log_sum_exp, correct); },
@@ -102,6 +106,7 @@ void upsample_cross_entropy_backward(const Tensor& scores, const UpsampleTaps& t
   require_device(kOp, "dloss", dloss, scores);
   require_same(kOp, "scores", scores, "dscores", dscores);
   if (dscores.numel() == 0) return;
+  const OpScope scope(kOp, dscores, [&] { return OpWork{bytes_of(scores, labels, log_sum_exp, dscores)}; });
   on_device(
       scores,
       [&] { cuda::upsample_cross_entropy_backward(scores, taps, labels, o, log_sum_exp, weight_sum, dloss, dscores); },
@@ -119,6 +124,7 @@ void upsample_argmax(const Tensor& scores, const UpsampleTaps& taps, Tensor& pre
   require_shape(kOp, "scores", scores, Shape{scores.dim(0), taps.y.in, taps.x.in, scores.dim(3)});
   require_like_scores(kOp, "prediction", prediction, Shape{scores.dim(0), taps.y.out, taps.x.out}, DType::u8, scores);
   if (prediction.numel() == 0) return;
+  const OpScope scope(kOp, prediction, [&] { return OpWork{bytes_of(scores, prediction)}; });
   on_device(
       scores, [&] { cuda::upsample_argmax(scores, taps, prediction); },
       [&] { cpu::upsample_argmax(scores, taps, prediction); });

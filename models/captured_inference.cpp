@@ -3,21 +3,9 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/op_scope.h"
 
 namespace segrt::models {
-namespace {
-// While it lives, run_if runs every body.
-class EveryBody {
- public:
-  explicit EveryBody(Device& device) : device_(device) { device.set_runs_every_body(true); }
-  ~EveryBody() { device_.set_runs_every_body(false); }
-  EveryBody(const EveryBody&) = delete;
-  EveryBody& operator=(const EveryBody&) = delete;
-
- private:
-  Device& device_;
-};
-}  // namespace
 
 std::vector<Head> CapturedInference::forward(const Tensor& image) {
   reason_ = obstacle(image);
@@ -39,11 +27,11 @@ std::vector<Head> CapturedInference::forward(const Tensor& image) {
 }
 
 std::string CapturedInference::obstacle(const Tensor& image) const {
-  const Device& device = image.device();
+  Device& device = image.device();
   if (!kernels::DeviceGraph::supported(device)) return "on " + device.name() + " there are no graphs";
   if (model_.training()) return "the model is in training mode";
   if (device.grad_enabled()) return "gradients are recorded";
-  if (model_.tap || device.observer || device.op_observer) return "somebody looks at every layer";
+  if (model_.tap || watched(device)) return "somebody looks at every layer";
   return {};
 }
 
@@ -63,12 +51,7 @@ void CapturedInference::forget() {
 void CapturedInference::capture(const Tensor& image) {
   try {
     input_ = image.clone();
-    {
-      // A capture goes through every body. What layers and kernels keep between passes must be there before: made in a
-      // body, it would exist in replays that come through that body only.
-      const EveryBody every_body(image.device());
-      model_.forward(input_);
-    }
+    kernels::DeviceGraph::rehearse(image.device(), [this] { model_.forward(input_); });
     graph_ = std::make_unique<kernels::DeviceGraph>(image.device(), [this] { heads_ = model_.forward(input_); });
     for (const nn::Module::StateEntry& e : model_.state()) {
       const Tensor& t = e.parameter != nullptr ? e.parameter->var.value() : e.buffer->tensor;

@@ -182,6 +182,7 @@ DabNet::Features DabNet::features(const Var& image) const {
 }
 
 std::vector<Head> DabNet::forward(const Var& image, bool auxiliary) {  // [N,H,W,3]
+  const nn::ModuleScope scope(*this, "network", image.device());
   require_image(image);
   const Features f = features(image);
   const Var* inputs[] = {&f.fused, &f.context8, &f.context16};

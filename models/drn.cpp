@@ -137,7 +137,8 @@ class DrnClassifier final : public Model {
           init);
   }
 
-  std::vector<Head> forward(const Var& image) override {                                        // [N,H,W,3]
+  std::vector<Head> forward(const Var& image) override {  // [N,H,W,3]
+    const nn::ModuleScope scope(*this, "network", image.device());
     Var x = trunk_.forward(image, [this](std::string_view n, const Var& v) { tapped(n, v); });  // [N,H/8,W/8,width]
     if (out_map_) return {{.scores = conv_->forward(x), .up = {}}};                             // class activation maps
     if (x.dim(1) < pool_size_ || x.dim(2) < pool_size_)
@@ -176,6 +177,7 @@ class DrnSegmentation final : public Model {
   }
 
   std::vector<Head> forward(const Var& image) override {  // [N,H,W,3]
+    const nn::ModuleScope scope(*this, "network", image.device());
     const Var x =
         trunk_.forward(image, [this](std::string_view n, const Var& v) { tapped(n, v); });  // [N,H/8,W/8,width]
     const Var scores = seg_.forward(x);                                                     // [N,H/8,W/8,classes]

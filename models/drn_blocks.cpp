@@ -22,6 +22,7 @@ PlainStage::PlainStage(const Options& o, nn::Init& init) : width_(o.planes) {
 }
 
 Var PlainStage::forward(const Var& x) const {
+  const nn::ModuleScope scope(*this, "stage", x.device());
   Var y = x;
   for (const auto& [conv, bn] : layers_) y = nn::conv_bn(*conv, *bn, y, Act::relu);
   return y;

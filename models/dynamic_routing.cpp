@@ -162,6 +162,7 @@ DynamicRoutingHead::Rows DynamicRouting::kept_rows(const Var& stem) {
 }
 
 std::vector<Head> DynamicRouting::forward(const Var& image) {
+  const nn::ModuleScope scope(*this, "network", image.device());
   if (image.dim(1) % 32 != 0 || image.dim(2) % 32 != 0)
     throw ArgumentError(name() + ": image: expected sides that are multiples of 32, got " + to_string(image.shape()));
   const Var x = stem(image);  // [N,H/4,W/4,width]

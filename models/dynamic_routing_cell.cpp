@@ -107,6 +107,7 @@ void Cell::append_terms(const CellState& s, PathKind path, std::vector<RoutedTer
 
 CellState Cell::forward(const Input& in) const {
   Device& device = depthwise1_->weight().device();
+  const nn::ModuleScope scope(*this, "cell", device);
   const int64_t batch = in.shape[0];
   CellState s;
   if (in.senders.empty()) {  // everything is computed

@@ -35,6 +35,7 @@ DynamicRoutingDecoder::DynamicRoutingDecoder(const Lattice& lattice, int classes
 }
 
 Var DynamicRoutingDecoder::forward(Rows rows) const {
+  const nn::ModuleScope scope(*this, "decoder", units_.front().conv->weight().device());
   Var p;
   for (int row = Lattice::kRows - 1; row >= 0; --row) {
     p = units_[static_cast<size_t>(row)].forward(sum_row(rows, row, p, true));
@@ -68,6 +69,7 @@ DynamicRoutingClassifier::DynamicRoutingClassifier(const Lattice& lattice, int c
 }
 
 Var DynamicRoutingClassifier::forward(Rows rows) const {
+  const nn::ModuleScope scope(*this, "classifier", units_.front().conv->weight().device());
   Var p;
   for (int row = 0; row < Lattice::kRows; ++row) {
     p = units_[static_cast<size_t>(row)].forward(sum_row(rows, row, p, false));

@@ -46,7 +46,8 @@ struct AuxiliaryLoss {
 
 class Model : public nn::Module {
  public:
-  Model(std::string name, Task task, int classes) : name_(std::move(name)), task_(task), classes_(classes) {}
+  Model(std::string name, Task task, int classes)
+      : Module(name), name_(std::move(name)), task_(task), classes_(classes) {}
 
   // image [N,H,W,3], normalised, in the compute dtype. The first head is the prediction; further ones are for training.
   virtual std::vector<Head> forward(const Var& image) = 0;

@@ -32,6 +32,7 @@ class BasicBlock final : public Block {
   }
 
   Var forward(const Var& x) const override {
+    const nn::ModuleScope scope(*this, "block", x.device());
     // Without `residual` a projection that exists is evaluated all the same: its running statistics move (DRN-C-58,
     // layer7).
     const Var identity = residual_ || has_projection() ? shortcut(x) : Var();
@@ -64,6 +65,7 @@ class Bottleneck final : public Block {
   }
 
   Var forward(const Var& x) const override {
+    const nn::ModuleScope scope(*this, "block", x.device());
     const Var identity = shortcut(x);
     Var y = nn::conv_bn(conv1_, bn1_, x, Act::relu);
     y = nn::conv_bn(conv2_, bn2_, y, Act::relu);
@@ -97,6 +99,7 @@ BlockStage::BlockStage(const Options& o, nn::Init& init) : width_(o.planes * (o.
 }
 
 Var BlockStage::forward(const Var& x) const {
+  const nn::ModuleScope scope(*this, "stage", x.device());
   Var y = x;
   for (const Block* block : blocks_) y = block->forward(y);
   return y;

@@ -4,6 +4,7 @@
 #include <numbers>
 #include <vector>
 
+#include "core/op_scope.h"
 #include "core/parallel.h"
 #include "core/random.h"
 #include "kernels/elementwise.h"
@@ -13,6 +14,7 @@ namespace segrt::nn {
 // value(word0, word1) maps 64 random bits to one element.
 template <typename F>
 Tensor Init::drawn(const Shape& shape, const F& value) {
+  const FunctionScope scope("initial value", device_);
   const uint64_t stream = stream_of({0x696e6974, stream_++});
   if (device_.is_meta()) return Tensor::empty(shape, DType::f32, device_);
   std::vector<float> values(static_cast<size_t>(shape.numel()));
@@ -37,6 +39,7 @@ Tensor Init::uniform(const Shape& shape, double low, double high) {
 }
 
 Tensor Init::constant(const Shape& shape, double value) {
+  const FunctionScope scope("initial value", device_);
   Tensor t = Tensor::empty(shape, DType::f32, device_);
   kernels::fill(t, value);
   return t;

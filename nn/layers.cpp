@@ -61,6 +61,7 @@ void Conv2d::report(const Tensor& y, int64_t extra_parameters) const {
 }
 
 Var Conv2d::forward(const Var& x, const Var& residual) const {
+  const ModuleScope scope(*this, "conv2d", x.device());
   if (recording({x, weight_, residual})) {
     const Var y = autograd::conv2d(x, autograd::compute_copy(weight_, x.dtype()), bias_, geometry_, residual);
     report(y.value(), 0);
@@ -135,6 +136,7 @@ const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype, Fold fold
 
 Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual) {
   if (bn.training() && !conv.bias_.defined() && !x.device().observer && !x.device().op_observer) {
+    const ModuleScope scope(conv, "conv2d", x.device());
     const Var y = autograd::conv_batch_norm(x, autograd::compute_copy(conv.weight_, x.dtype()), conv.geometry_,
                                             bn.weight_, bn.bias_, bn.state(), residual, act == Act::relu);
     bn.count_batch();
@@ -142,6 +144,7 @@ Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, cons
   }
   // An observer wants to see the map between the two.
   if (bn.training() || recording({x, conv.weight_, bn.weight()})) return bn.forward(conv.forward(x), act, residual);
+  const ModuleScope scope(conv, "conv2d", x.device());
   const Tensor y = conv.fused(conv.folded(&bn, x.dtype()), x, residual, act);
   conv.report(y, 2 * int64_t{bn.options().channels});
   return y;
@@ -150,6 +153,7 @@ Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, cons
 Var conv_pair_bn(const Conv2d& a, const Var& x, const Conv2d& b, const Var& z, const BatchNorm& bn, Act act) {
   if (bn.training() || recording({x, z, a.weight_, b.weight_, bn.weight()}))
     return bn.forward(b.forward(z, a.forward(x)), act);
+  const ModuleScope scope(b, "conv2d", x.device());
   const Tensor first = a.fused(a.folded(&bn, x.dtype()), x, {}, Act::none);
   a.report(first, 0);
   const Tensor y = b.fused(b.folded(&bn, z.dtype(), Conv2d::Fold::scale), z, first, act);
@@ -164,6 +168,7 @@ Var separable_conv_bn(const Conv2d& depthwise, const Conv2d& pointwise, const Ba
                         !recording({x, depthwise.weight_, pointwise.weight_, bn.weight()}) && !x.device().observer &&
                         !x.device().op_observer && kernels::separable_conv2d_fuses(x.value(), pointwise.options_.out);
   if (!one_pass) return conv_bn(pointwise, bn, depthwise.forward(x), act, residual);
+  const ModuleScope scope(pointwise, "separable_conv2d", x.device());
   const Conv2d::Folded &first = depthwise.folded(nullptr, x.dtype()), &second = pointwise.folded(&bn, x.dtype());
   const Shape middle = kernels::conv2d_output_shape(x.shape(), depthwise.weight_.shape(), depthwise.geometry_);
   Tensor y = Tensor::empty({middle[0], middle[1], middle[2], int64_t{pointwise.options_.out}}, x.dtype(), x.device());
@@ -196,6 +201,7 @@ void BatchNorm::count_batch() const {
 }
 
 Var BatchNorm::forward(const Var& x, Act act, const Var& residual) const {
+  const ModuleScope scope(*this, "batch_norm", x.device());
   Var y = autograd::batch_norm(x, weight_, bias_, state(), residual, act == Act::relu);
   if (training()) count_batch();
   observe({"batch_norm", y.value(), 2 * int64_t{options_.channels}, 0});
@@ -209,6 +215,7 @@ Linear::Linear(const Options& o, Init& init)
       bias_(o.bias ? parameter("bias", init.uniform({o.out}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in))) : no_bias_) {}
 
 Var Linear::forward(const Var& x) const {
+  const ModuleScope scope(*this, "linear", x.device());
   const Var y = autograd::linear(x, autograd::compute_copy(weight_, x.dtype()), bias_);
   if (x.device().observer)
     observe({"linear", y.value(), weight_.value().numel() + (bias_.defined() ? options_.out : 0),

@@ -37,6 +37,12 @@ std::vector<Module::StateEntry> Module::state() {
   return entries;
 }
 
+const std::string& Module::path() const {
+  if (!path_.empty()) return path_;
+  if (parent_ == nullptr) return path_ = name_.empty() ? "network" : name_;
+  return path_ = parent_->parent_ == nullptr ? name_ : joined(parent_->path(), name_);
+}
+
 void Module::set_training(bool on) {
   visit_modules([on](const std::string&, Module& m) { m.training_ = on; });
 }
@@ -65,6 +71,8 @@ Tensor& Module::buffer(std::string name, Tensor value, bool optional) {
 void Module::adopt(std::string name, std::unique_ptr<Module> module) {
   for (const Child& c : children_)
     if (c.name == name) throw ArgumentError("module: two children named " + name);
+  module->name_ = name;
+  module->parent_ = this;
   children_.push_back({std::move(name), std::move(module)});
 }
 

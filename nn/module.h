@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "autograd/tape.h"
+#include "core/op_scope.h"
 #include "nn/init.h"
 
 namespace segrt::nn {
@@ -51,6 +52,8 @@ class Module {
   bool training() const { return training_; }
   void clear_grads();
   int64_t parameter_count();  // elements of all parameters, trained or not
+  // From the root: "layer3.0.conv1"; of a root, its own name or "network". For scopes, whose trees are complete.
+  const std::string& path() const;
 
   // Constructs a T(args...) as child `name` and returns it; the module owns it.
   template <typename T, typename... Args>
@@ -70,6 +73,7 @@ class Module {
 
  protected:
   Module() = default;
+  explicit Module(std::string name) : name_(std::move(name)) {}
 
   Var& parameter(std::string name, Tensor value, bool trained = true);
   Tensor& buffer(std::string name, Tensor value, bool optional = false);
@@ -86,6 +90,15 @@ class Module {
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<Child> children_;
   bool training_ = false;
+  std::string name_;  // as a child; of a root, what it calls itself
+  const Module* parent_ = nullptr;
+  mutable std::string path_;  // made on first use
+};
+
+// Open while a module runs: `const ModuleScope scope(*this, "conv2d", x.device());`.
+class ModuleScope final : public PartScope {
+ public:
+  ModuleScope(const Module& module, std::string_view kind, Device& device) : PartScope(module.path(), kind, device) {}
 };
 
 // A module of nothing but children, as nn.Sequential's: named 0, 1, 2, ..., where a ReLU takes a number and has no

@@ -1,6 +1,7 @@
 #include "train/training_step.h"
 
 #include "core/error.h"
+#include "core/op_scope.h"
 
 namespace segrt::train {
 
@@ -40,10 +41,10 @@ void TrainingStep::run(const Tensor& x, const Tensor& labels, int64_t step, int6
 }
 
 std::string TrainingStep::obstacle(const Tensor& x) const {
-  const Device& device = x.device();
+  Device& device = x.device();
   if (!options_.capture) return "train.capture is false";
   if (!kernels::DeviceGraph::supported(device)) return "on " + device.name() + " there are no graphs";
-  if (model_.tap || device.observer || device.op_observer) return "somebody looks at every layer";
+  if (model_.tap || watched(device)) return "somebody looks at every layer";
   if (model_.follows_step()) return model_.name() + " changes with the step in ways that the host computes";
   return {};
 }

@@ -126,19 +126,15 @@ void CachingAllocator::reset_peak() {
 }
 
 void CachingAllocator::throw_out_of_memory(size_t nbytes) const {
-  constexpr size_t kNamed = 5;
-  std::vector<size_t> sizes;
-  for (const auto& [pointer, block] : live_) sizes.push_back(block.size);
-  const auto named = std::min(kNamed, sizes.size());
-  std::partial_sort(sizes.begin(), sizes.begin() + static_cast<ptrdiff_t>(named), sizes.end(), std::greater<>());
-  std::string largest;
-  for (size_t i = 0; i < named; ++i) largest += (i ? ", " : "") + mebibytes(sizes[i]);
   size_t free = 0, total = 0;
   static_cast<void>(cudaMemGetInfo(&free, &total));
-  throw DeviceError(
-      fmt::format("{}: out of memory: {} wanted; {} held by {} live blocks (largest: {}), {} of {} free on the device",
-                  options_.device_name, mebibytes(nbytes), mebibytes(static_cast<size_t>(stats_.current_bytes)),
-                  live_.size(), largest.empty() ? "none" : largest, mebibytes(free), mebibytes(total)));
+  const MemoryShortage shortage{.wanted_bytes = nbytes,
+                                .held_bytes = stats_.current_bytes,
+                                .cached_bytes = stats_.reserved_bytes - stats_.current_bytes,
+                                .free_bytes = static_cast<int64_t>(free),
+                                .total_bytes = static_cast<int64_t>(total)};
+  if (options_.out_of_memory) options_.out_of_memory(shortage);
+  throw DeviceError(describe(options_.device_name, shortage));
 }
 
 }  // namespace segrt

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "core/device.h"
+#include "core/live_tensors.h"
 
 namespace segrt {
 
@@ -23,6 +25,8 @@ class CachingAllocator {
  public:
   struct Options {
     std::string device_name = "cuda";  // for messages
+    // Called when there is no memory left, to throw a better message than the allocator's own.
+    std::function<void(const MemoryShortage&)> out_of_memory = nullptr;
     // false: each allocation is a cudaMallocAsync of its exact size, so that memory checkers see every tensor's bounds.
     bool pool = true;
   };
@@ -32,7 +36,7 @@ class CachingAllocator {
   CachingAllocator& operator=(const CachingAllocator&) = delete;
 
   // 256-byte aligned; null for 0 bytes. Out of memory: gives all cached blocks back and tries again, then throws
-  // DeviceError with the bytes wanted, held and free, and the largest live blocks.
+  // DeviceError with the bytes wanted, held and free: see core/live_tensors.h.
   void* allocate(size_t nbytes, cudaStream_t stream);
   // The same for work that is being captured into a graph: never an allocation node, and nothing that waits for the
   // device, so cached blocks stay where they are when memory runs out.

@@ -7,6 +7,7 @@
 
 #include "core/cuda/check.h"
 #include "core/cuda/graph.h"
+#include "core/cuda/nvtx_ranges.h"
 #include "core/error.h"
 
 namespace segrt {
@@ -56,14 +57,18 @@ CudaDevice::CudaDevice(int index)
       properties_(open_device(index)),
       synchronous_launches_(environment_is("SEGRT_SYNC", "1")),
       allocator_({.device_name = name(),
+                  .out_of_memory = [this](const MemoryShortage& s) { throw_out_of_memory(*this, s); },
                   .pool = properties_.memoryPoolsSupported != 0 && !environment_is("SEGRT_CUDA_POOL", "0")}),
       stream_(make_stream()),
       copy_stream_(make_stream()),
+      copy_out_stream_(make_stream()),
       computed_(make_event()),
-      copied_(make_event()) {}
+      copied_(make_event()),
+      nvtx_ranges_(make_nvtx_ranges(*this)) {}
 
 CudaDevice::~CudaDevice() {
   static_cast<void>(cudaDeviceSynchronize());
+  nvtx_ranges_.reset();
   clear_states();  // while streams and allocator are there
 }
 
@@ -152,8 +157,8 @@ void CudaDevice::fill_bytes(void* destination, int value, size_t nbytes) {
 
 void CudaDevice::synchronize() {
   require_not_capturing("synchronisation");
-  check(cudaStreamSynchronize(copy_stream()), "cudaStreamSynchronize");
-  check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
+  for (const cudaStream_t s : {copy_stream(), stream(), copy_out_stream_.get()})
+    check(cudaStreamSynchronize(s), "cudaStreamSynchronize");
 }
 
 void CudaDevice::start_copy_from_host(void* destination, const void* source, size_t nbytes) {
@@ -163,6 +168,18 @@ void CudaDevice::start_copy_from_host(void* destination, const void* source, siz
   check(cudaStreamWaitEvent(copy_stream(), computed_.get(), 0), "cudaStreamWaitEvent");
   check(cudaMemcpyAsync(destination, source, nbytes, cudaMemcpyHostToDevice, copy_stream()), "cudaMemcpyAsync",
         [&] { return fmt::format("{} bytes to {}", nbytes, name()); });
+}
+
+void CudaDevice::start_copy_to_host(void* destination, const void* source, size_t nbytes, cudaEvent_t arrived) {
+  require_not_capturing("a copy on the copy stream");
+  const cudaStream_t out = copy_out_stream_.get();
+  if (nbytes > 0) {
+    check(cudaEventRecord(computed_.get(), stream()), "cudaEventRecord");
+    check(cudaStreamWaitEvent(out, computed_.get(), 0), "cudaStreamWaitEvent");
+    check(cudaMemcpyAsync(destination, source, nbytes, cudaMemcpyDeviceToHost, out), "cudaMemcpyAsync",
+          [&] { return fmt::format("{} bytes from {}", nbytes, name()); });
+  }
+  check(cudaEventRecord(arrived, out), "cudaEventRecord");
 }
 
 void CudaDevice::use_copies() {

@@ -10,6 +10,7 @@
 #include "core/cuda/caching_allocator.h"
 #include "core/cuda/handle.h"
 #include "core/device.h"
+#include "core/op_scope.h"
 
 namespace segrt {
 
@@ -20,6 +21,7 @@ class GraphCapture;
 class GraphMemory;
 
 // Environment: SEGRT_SYNC=1 waits after every launch, so that the kernel at fault reports the fault.
+// SEGRT_NVTX=1: ranges for profilers (core/cuda/nvtx_ranges.h).
 // SEGRT_CUDA_POOL=0 takes and frees every tensor's memory on its own, for memory checkers; the emulator does so anyway.
 class CudaDevice final : public Device {
  public:
@@ -51,8 +53,12 @@ class CudaDevice final : public Device {
   // A batch travels while the GPU computes. `source` is from allocate_host and stays as it is until wait_for_copies;
   // the copy starts when the work queued on the compute stream so far is done with `destination`.
   void start_copy_from_host(void* destination, const void* source, size_t nbytes);
-  void use_copies();       // compute work queued from now on sees all started copies; the host does not wait
-  void wait_for_copies();  // the host waits: sources may be reused
+  // The other way, on a stream of its own: the copy starts when the work queued on the compute stream so far has
+  // written `source`. `source` stays as it is, and `destination` (from allocate_host) unread, until `arrived` is
+  // reached.
+  void start_copy_to_host(void* destination, const void* source, size_t nbytes, cudaEvent_t arrived);
+  void use_copies();       // compute work queued from now on sees all copies from the host; the host does not wait
+  void wait_for_copies();  // the host waits for those: sources may be reused
 
   // For core/cuda/graph.h. While a Capturing lives, work is captured.
   class Capturing {
@@ -78,11 +84,12 @@ class CudaDevice final : public Device {
   cudaDeviceProp properties_{};
   bool synchronous_launches_;
   CachingAllocator allocator_;
-  CudaStream stream_, copy_stream_;
+  CudaStream stream_, copy_stream_, copy_out_stream_;
   CudaEvent computed_, copied_;
   GraphCapture* capture_ = nullptr;
   std::mutex graph_memories_mutex_;
   std::vector<GraphMemory*> graph_memories_;
+  std::unique_ptr<ScopeListener> nvtx_ranges_;  // null: nobody profiles
 };
 
 std::unique_ptr<Device> make_cuda_device(int index);

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <string>
@@ -74,6 +75,10 @@ __global__ void two_places_kernel(float* y) {
     sync_block();
   else
     sync_block();
+  y[thread_index().x] = 1.0f;
+}
+__global__ void fine_kernel(float* y) {
+  sync_block();
   y[thread_index().x] = 1.0f;
 }
 __global__ void barrier_in_loop_kernel() { sync_block(); }
@@ -171,6 +176,38 @@ TEST_CASE("shared memory starts as NaN in every block") {
 TEST_CASE("device memory starts as NaN") {
   const auto device = Device::create("cuda");
   for (const float v : Tensor::empty({100}, DType::f32, *device).to_vector<float>()) CHECK(std::isnan(v));
+}
+
+TEST_CASE("with SEGRT_SYNC=1 the launch at fault reports the fault, without it whoever waits next") {
+  for (const bool sync : {true, false}) {
+    CAPTURE(sync);
+    sync ? setenv("SEGRT_SYNC", "1", 1) : unsetenv("SEGRT_SYNC");
+    const auto device = Device::create("cuda");
+    unsetenv("SEGRT_SYNC");
+    Tensor y = Tensor::zeros({64}, DType::f32, *device);
+    device->synchronize();
+    std::string at_launch, at_next_launch, at_wait;
+    const auto attempt = [](std::string& message, const auto& what) {
+      try {
+        what();
+      } catch (const DeviceError& e) {
+        message = e.what();
+      }
+    };
+    const LaunchConfig config{.grid = 1, .block = 64};
+    attempt(at_launch, [&] { launch(*device, exits_first_kernel, config, y.data<float>()); });
+    attempt(at_next_launch, [&] { launch(*device, fine_kernel, config, y.data<float>()); });
+    attempt(at_wait, [&] { device->synchronize(); });
+    CHECK(at_next_launch.empty());
+    CHECK((sync ? at_wait : at_launch).empty());
+    contains(sync ? at_launch : at_wait, "divergent barrier in exits_first_kernel");
+    if (sync) {
+      contains(at_launch,
+               ": exits_first_kernel, grid (1,1,1), block (64,1,1), 0 bytes of dynamic shared memory, launched at "
+               "block_test.cpp:");
+      CHECK(y.to_vector<float>()[1] == 1);  // the kernel after it ran
+    }
+  }
 }
 
 TEST_CASE("wrong barriers are errors that say where") {

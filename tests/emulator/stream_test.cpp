@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "core/async_copies.h"
 #include "core/cuda/cuda_device.h"
 #include "core/error.h"
 #include "core/tensor.h"
@@ -57,6 +58,35 @@ int times_right(bool wait, bool reuse_source_early) {
 }
 
 }  // namespace
+
+TEST_CASE("a copy to the host waits for what is queued, and the host for it") {
+  // wait: the host waits for the copy. overwrite: later compute work writes the source while the copy may be on its
+  // way.
+  const auto times = [](bool wait, bool overwrite) {
+    int right = 0;
+    for (uint64_t seed = 1; seed <= 16; ++seed) {
+      emulator::set_seed(seed);
+      CudaDevice device(0);
+      const Tensor x = Tensor::zeros({kCount}, DType::f32, device);
+      Tensor y = Tensor::zeros({kCount}, DType::f32, device);
+      device.synchronize();
+      auto* destination = static_cast<float*>(device.allocate_host(kCount * sizeof(float)));
+      std::memset(destination, 0, kCount * sizeof(float));
+      add_one(device, x, y);
+      AsyncCopies copies(device);
+      const size_t slot = copies.to_host(destination, y.raw(), kCount * sizeof(float));
+      if (overwrite) device.fill_bytes(y.raw(), 0, kCount * sizeof(float));
+      if (wait) copies.wait(slot);
+      right += destination[0] == 1 && destination[kCount - 1] == 1 ? 1 : 0;
+      device.synchronize();
+      device.deallocate_host(destination, kCount * sizeof(float));
+    }
+    return right;
+  };
+  CHECK(times(true, false) == 16);
+  CHECK(times(false, false) < 16);
+  CHECK(times(true, true) < 16);
+}
 
 TEST_CASE("a missing wait between streams shows under some seed, a wait never fails") {
   CHECK(times_right(true, false) == 16);
