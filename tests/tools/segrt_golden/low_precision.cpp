@@ -10,9 +10,11 @@
 
 namespace segrt::golden {
 namespace {
-constexpr double kMap = 2e-2, kRoom = 2, kMost = 0.25;
+// Room for what the yardstick leaves out, the rounding of activations: each unit rounds its weights once and what it
+// computes several times.
+constexpr double kMap = 2e-2, kRoom = 4, kMost = 0.25;
 // The mean over many pixels: their roundings cancel.
-constexpr double kLoss = 1e-2;
+constexpr double kLoss = 2e-3;
 
 Tensor cast(const Tensor& x, DType dtype) {
   Tensor y = Tensor::empty(x.shape(), dtype, x.device());
