@@ -15,7 +15,8 @@ namespace segrt::train {
 kernels::Normalization input_normalization(const models::Model& model, const std::array<double, 3>& mean,
                                            const std::array<double, 3>& std);
 
-// A batch on the device: images normalised in `precision` [N,H,W,3]; labels u8 [N,H,W], or the images' classes i64 [N].
+// A batch on the device: images normalised in `precision` [N,H,W,3], padding (Batch::content) 0; labels u8 [N,H,W], or
+// the images' classes i64 [N].
 Tensor upload_images(const data::Batch& batch, const kernels::Normalization& normalization, DType precision,
                      Device& device);
 Tensor upload_labels(const data::Batch& batch, Device& device);

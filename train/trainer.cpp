@@ -63,7 +63,7 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
   kernels::LrSchedule& schedule = settings_.optimizer.schedule;
   schedule.steps_per_unit = settings_.schedule_per_epoch ? batches : 1;
   schedule.total = settings_.schedule_per_epoch ? settings_.epochs : total_steps_;
-  optimizer_ = std::make_unique<Sgd>(*model_, settings_.optimizer);
+  optimizer_ = Optimizer::create(*model_, settings_.optimizer);
   step_ = std::make_unique<TrainingStep>(
       *model_, *optimizer_,
       TrainingStep::Options{.ignore_index = train_set_->classes().ignore_index, .capture = settings_.capture});
@@ -196,10 +196,17 @@ Trainer::Outcome Trainer::run(RunLog& log, const std::function<bool()>& stop_req
       window = {LossWindow(device_, settings_.log_every)};
       window.stall_at_start = loader_->stall_seconds();
     }
-    const int64_t every = settings_.checkpoint_every_steps;
-    if (every > 0 && progress_.step % every == 0 && last_saved_step_ != progress_.step) {
+    const auto due = [this](int64_t every) { return every > 0 && progress_.step % every == 0; };
+    bool is_best = false;
+    if (due(validate_settings_.every_steps) && last_validated_step_ != progress_.step) {
+      report(log, window);
+      is_best = validate(log);
+      window = {LossWindow(device_, settings_.log_every)};
+      window.stall_at_start = loader_->stall_seconds();
+    }
+    if (is_best || (due(settings_.checkpoint_every_steps) && last_saved_step_ != progress_.step)) {
       if (!device_.is_cpu()) check_losses(window);
-      save(log, false);
+      save(log, is_best);
     }
     if (stop_requested && stop_requested()) {
       outcome = Outcome::stopped;

@@ -63,7 +63,7 @@ class Trainer {
   std::unique_ptr<data::Transform> transform_, crop_transform_;
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<models::Model> model_;
-  std::unique_ptr<Sgd> optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<TrainingStep> step_;
   kernels::Normalization normalization_{};
   std::unique_ptr<UploadRing> uploads_;

@@ -1,8 +1,8 @@
 // segrt_golden FILE...: compares segrt with what reference implementations recorded in golden files.
 //
 // A file is a safetensors file that holds results and, in its metadata, how to repeat them; weights and inputs are
-// regenerated from their names (tests/support/golden.h). A file with `draws` records data transforms; any other belongs
-// to a model family (tests/tools/segrt_golden/families.h). Whatever a file holds and this program does not check is a
+// regenerated from their names (tests/support/golden.h). A file with `draws` records data transforms, one of the kind
+// "pipeline" those of DABNet; any other belongs to a model family (tests/tools/segrt_golden/families.h). Whatever a file holds and this program does not check is a
 // failure.
 #include <fmt/format.h>
 
@@ -15,6 +15,7 @@
 #include "tests/tools/segrt_golden/families.h"
 #include "tests/tools/segrt_golden/low_precision.h"
 #include "tests/tools/segrt_golden/onnx_case.h"
+#include "tests/tools/segrt_golden/pipeline.h"
 #include "tests/tools/segrt_golden/transforms.h"
 
 namespace {
@@ -30,6 +31,8 @@ void compare(golden::GoldenFile& file, Device& device, DType precision, golden::
   if (precision != DType::f32) return golden::run_low_precision(file, device, precision, report);
   if (file.has("draws"))
     golden::run_transforms(file, device, report);
+  else if (file.has("kind") && file.text("kind") == "pipeline")
+    golden::run_pipeline(file, device, report);
   else
     required_family(file).run(file, device, report);
   for (const std::string& key : file.unused_metadata()) report.fail("metadata " + key, "not known to this program");

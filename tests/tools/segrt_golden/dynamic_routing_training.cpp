@@ -50,7 +50,9 @@ Losses forward(DynamicRouting& model, const Batch& batch, int64_t step, int64_t 
   model.begin_step(step, total_steps);
   Losses losses;
   losses.head = model.forward(batch.image).front();
-  losses.semantic = nn::segmentation_loss(losses.head.scores, losses.head.up, batch.target, batch.ignore_index).loss;
+  losses.semantic =
+      nn::segmentation_loss(losses.head.scores, losses.head.up, batch.target, {.ignore_index = batch.ignore_index})
+          .loss;
   losses.total = losses.semantic;
   for (const models::AuxiliaryLoss& loss : model.auxiliary_losses()) {
     losses.budget = loss.value;

@@ -80,7 +80,7 @@ Var Batch::loss(models::Model& model) const {
   for (const models::Head& head : model.forward(image_)) {
     Var part;
     if (model.task() == models::Task::segmentation) {
-      part = nn::segmentation_loss(head.scores, head.up, target_, ignore_index_).loss;
+      part = nn::segmentation_loss(head.scores, head.up, target_, {.ignore_index = ignore_index_}).loss;
     } else {
       if (head.scores.value().numel() != image_.dim(0) * model.classes())
         throw ArgumentError("training a classifier needs one cell an image, the scores are " +
