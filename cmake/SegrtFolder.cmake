@@ -22,7 +22,7 @@ function(segrt_folder)
   if(NOT SEGRT_SANITIZE STREQUAL "thread")
     target_link_libraries(${target} PUBLIC OpenMP::OpenMP_CXX)
   endif()
-  set_target_properties(${target} PROPERTIES EXPORT_NAME ${ARG_NAME})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${ARG_NAME} DEFINE_SYMBOL "")  # one object file serves static and shared builds
   add_library(segrt::${ARG_NAME} ALIAS ${target})
   set_property(GLOBAL APPEND PROPERTY SEGRT_TARGETS ${target})
 endfunction()

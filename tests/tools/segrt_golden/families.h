@@ -43,7 +43,7 @@ struct Family {
   // What the network computes for that input in evaluation mode, in the input's type: by the names of the tensors in
   // the file, as the file stores them.
   Results (*results)(GoldenFile& file, models::Model& model, const Tensor& input);
-  // The loss of the training part before its first update, of files that hold a `loss`.
+  // The loss of the training part before its first update, of files that hold a `loss`; null where that is not known.
   double (*first_loss)(GoldenFile& file, Device& device, DType precision);
 };
 

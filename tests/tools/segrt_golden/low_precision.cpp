@@ -10,9 +10,11 @@
 
 namespace segrt::golden {
 namespace {
-constexpr double kMap = 2e-2, kRoom = 2, kMost = 0.25;
+// Room for what the yardstick leaves out, the rounding of activations: each unit rounds its weights once and what it
+// computes several times.
+constexpr double kMap = 2e-2, kRoom = 4, kMost = 0.25;
 // The mean over many pixels: their roundings cancel.
-constexpr double kLoss = 1e-2;
+constexpr double kLoss = 2e-3;
 
 Tensor cast(const Tensor& x, DType dtype) {
   Tensor y = Tensor::empty(x.shape(), dtype, x.device());
@@ -26,6 +28,7 @@ void check_maps(GoldenFile& file, const Family& family, Device& device, DType pr
   const Tensor input = family.input(file, device);
   const Results got = family.results(file, *family.network(file, device), cast(input, precision));
   const std::unique_ptr<models::Model> model = family.network(file, device);
+  const Results exact = family.results(file, *model, input);
   model->visit_parameters([&](const std::string&, nn::Parameter& p) {
     Tensor value = p.var.value();
     value.copy_from(rounded(value, precision));
@@ -33,7 +36,7 @@ void check_maps(GoldenFile& file, const Family& family, Device& device, DType pr
   const Results moved = family.results(file, *model, rounded(input, precision));
   for (const auto& [name, values] : got) {
     const std::vector<double> expected = file.values(name);
-    const double by_rounding = test::relative_l2(moved.at(name), expected);
+    const double by_rounding = test::relative_l2(moved.at(name), exact.at(name));
     report.error(name, "relative L2", test::relative_l2(values, expected), std::clamp(kRoom * by_rounding, kMap, kMost),
                  fmt::format("rounded weights in f32: {:.2e}", by_rounding));
   }
@@ -46,11 +49,11 @@ void run_low_precision(GoldenFile& file, Device& device, DType precision, Report
   if (family == nullptr || file.has("images"))
     return leave_out("all of it: only single networks are compared in a 16-bit type");
   check_maps(file, *family, device, precision, report);
-  if (file.contains("loss")) {
+  if (family->first_loss != nullptr && file.contains("loss")) {
     const double loss = family->first_loss(file, device, precision), expected = file.values("loss").at(0);
     report.entries("loss", {loss}, {expected}, kLoss, {});
   }
-  leave_out("compared in f32 alone: gradients, later steps, statistics, counts");
+  leave_out("compared in f32 alone: everything else, such as gradients, later steps, statistics, counts");
 }
 
 }  // namespace segrt::golden

@@ -6,8 +6,8 @@
 namespace segrt::golden {
 
 // Every stored map of the forward pass and the first training loss. A map's relative L2 error may be 2e-2; rounding
-// adds up with depth, so where that is not enough it may be twice what a float32 run of the same network differs
-// from the file when its weights and its input alone are rounded to `precision`, and never more than a quarter.
+// adds up with depth, so where that is not enough it may be four times what rounding the weights and the input alone to
+// `precision` moves the same network in float32 (by no value of the file), and never more than a quarter.
 // Everything else in the file (later steps, gradients, counts of FLOPs) is left out, and the report says so.
 void run_low_precision(GoldenFile& file, Device& device, DType precision, Report& report);
 
