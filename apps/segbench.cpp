@@ -56,9 +56,9 @@ class Workload {
     model_->set_training(training_);
     inference_ = std::make_unique<models::CapturedInference>(*model_);
     if (training_) {
-      train::Sgd::Options options = train::train_settings(config).optimizer;
+      train::Optimizer::Options options = train::train_settings(config).optimizer;
       options.schedule = {};  // the weights of a few steps on noise shall stay near where they started
-      optimizer_ = std::make_unique<train::Sgd>(*model_, options);
+      optimizer_ = train::Optimizer::create(*model_, options);
       step_ = std::make_unique<train::TrainingStep>(*model_, *optimizer_,
                                                     train::TrainingStep::Options{.capture = a.capture});
     }
@@ -88,7 +88,7 @@ class Workload {
   bool training_, capture_;
   std::unique_ptr<models::Model> model_;
   std::unique_ptr<models::CapturedInference> inference_;
-  std::unique_ptr<train::Sgd> optimizer_;
+  std::unique_ptr<train::Optimizer> optimizer_;
   std::unique_ptr<train::TrainingStep> step_;
   Tensor input_, labels_;
 };

@@ -19,20 +19,23 @@ Tensor bias_gradient(const Tensor& dy, DType dtype) {
 }
 }  // namespace
 
-Var conv2d(const Var& x, const Var& w, const Var& bias, const kernels::ConvGeometry& g) {
+Var conv2d(const Var& x, const Var& w, const Var& bias, const kernels::ConvGeometry& g, const Var& residual) {
   Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), w.shape(), g), x.dtype(), x.device());
-  kernels::conv2d_forward(x.value(), w.value(), {.bias = bias.defined() ? &bias.value() : nullptr}, g, y);
+  kernels::conv2d_forward(
+      x.value(), w.value(),
+      {.bias = bias.defined() ? &bias.value() : nullptr, .residual = residual.defined() ? &residual.value() : nullptr},
+      g, y);
   if (const auto& see = y.device().op_observer)
-    see({"conv2d", {x.value(), w.value(), bias.value()}, y, attributes_of(g)});
+    see({"conv2d", {x.value(), w.value(), bias.value(), residual.value()}, y, attributes_of(g)});
   // dw needs x, dx needs w and x's shape.
   return record(
-      "conv2d", {x, w, bias}, y,
+      "conv2d", {x, w, bias, residual}, y,
       [gradients = ConvBackward{x.value(), w.value(), g, x.needs_grad(), w.needs_grad()}, db_wanted = bias.needs_grad(),
        bias_dtype = bias.defined() ? bias.dtype() : DType::f32](const Tensor& dy) -> Grads {
         Tensor db;
         if (db_wanted) db = bias_gradient(dy, bias_dtype);
         const auto [dx, dw] = gradients(dy);
-        return {dx, dw, db};
+        return {dx, dw, db, dy};
       });
 }
 

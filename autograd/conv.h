@@ -7,8 +7,9 @@
 
 namespace segrt::autograd {
 
-// x [N,H,W,C], w [O,kh,kw,C/groups] of x's dtype, bias [O] f32 (or undefined) -> [N,P,Q,O].
-Var conv2d(const Var& x, const Var& w, const Var& bias, const kernels::ConvGeometry& g);
+// x [N,H,W,C], w [O,kh,kw,C/groups] of x's dtype, bias [O] f32 (or undefined) -> [N,P,Q,O]; plus `residual`, which is
+// like the result, where that is defined.
+Var conv2d(const Var& x, const Var& w, const Var& bias, const kernels::ConvGeometry& g, const Var& residual = {});
 
 // x [N,H,W,C], w [C,kh,kw,O/groups], bias [O] f32 (or undefined) -> [N,P,Q,O].
 struct TransposeOptions {

@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kTileThreads)
 // A [rows, depths] in memory where depth is contiguous, [depths, rows] where rows are.
 template <typename T, Contiguous kOrder>
 MatrixSource<T, kOrder> source(const Tensor& t, int rows, int depths) {
-  const int64_t stride = t.dim(-1);
+  const int stride = narrow("matmul", "columns", t.dim(-1));
   return {t.data<T>(), stride, rows, depths, is_aligned(t.raw()) && stride % kVec<T> == 0};
 }
 

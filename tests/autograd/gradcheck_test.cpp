@@ -3,10 +3,12 @@
 
 #include <doctest/doctest.h>
 
+#include "autograd/channel_gate.h"
 #include "autograd/conv.h"
 #include "autograd/elementwise.h"
 #include "autograd/loss.h"
 #include "autograd/norm.h"
+#include "autograd/patches.h"
 #include "autograd/pool.h"
 #include "core/op_event.h"
 #include "tests/support/tensors.h"
@@ -55,7 +57,43 @@ TEST_CASE_FIXTURE(Fixture, "conv2d") {
     CAPTURE(c.x);
     check([&](const std::vector<Var>& v) { return conv2d(v[0], v[1], v[2], c.g); },
           {input(c.x), input(c.w), input({c.w[0]})});
+    check([&](const std::vector<Var>& v) { return conv2d(v[0], v[1], v[2], c.g, v[3]); },
+          {input(c.x), input(c.w), input({c.w[0]}), input(kernels::conv2d_output_shape(c.x, c.w, c.g))});
   }
+}
+
+TEST_CASE_FIXTURE(Fixture, "channel gates and patches") {
+  for (const bool residual : {false, true})
+    check([&](const std::vector<Var>& v) { return channel_gate(v[0], v[1], residual); },
+          {input({2, 3, 2, 5}), input({2, 1, 1, 5})});
+  const Tensor step = Tensor::zeros({1}, DType::i64, *cpu);
+  check([&](const std::vector<Var>& v) { return channel_dropout(v[0], 0.4, 7, 3, step); }, {input({3, 2, 2, 5})});
+  for (const int side : {1, 2, 3}) {
+    check([&](const std::vector<Var>& v) { return space_to_depth(v[0], side); }, {input({2, 6, 6, 2})});
+    check(
+        [&](const std::vector<Var>& v) {
+          const Patches p = split_patches(v[0], side);
+          return concat_channels({mul(p.all, p.all), mul(p.means, p.means)});
+        },
+        {input({1, 6, 12, 2})});
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "channel dropout drops whole channels of an image and scales the others") {
+  const Tensor step = Tensor::zeros({1}, DType::i64, *cpu);
+  Tensor ones = Tensor::empty({4, 3, 5, 64}, DType::f64, *cpu);
+  kernels::fill(ones, 1);
+  const std::vector<double> y = test::to_doubles(channel_dropout(ones, 0.25, 7, 3, step).value());
+  int dropped = 0;
+  for (size_t n = 0; n < 4; ++n)
+    for (size_t c = 0; c < 64; ++c) {
+      const double first = y[n * 15 * 64 + c];
+      CHECK((first == 0 || first == doctest::Approx(4.0 / 3)));
+      dropped += first == 0 ? 1 : 0;
+      for (size_t p = 1; p < 15; ++p) CHECK(y[(n * 15 + p) * 64 + c] == first);
+    }
+  CHECK(dropped > 256 / 4 - 28);  // four standard deviations
+  CHECK(dropped < 256 / 4 + 28);
 }
 
 TEST_CASE_FIXTURE(Fixture, "conv_transpose2d") {
@@ -253,6 +291,11 @@ TEST_CASE_FIXTURE(Fixture, "upsampling and the fused segmentation loss") {
   check([&](const std::vector<Var>& v) { return upsample(v[0], taps); }, {input({2, 3, 4, 4})});
   check([&](const std::vector<Var>& v) { return upsample_cross_entropy(v[0], taps, labels).loss; },
         {input({2, 3, 4, 4})});
+  check(
+      [&](const std::vector<Var>& v) {
+        return upsample_cross_entropy(v[0], taps, labels, {.count_ignored = true}).loss;
+      },
+      {input({2, 3, 4, 4})});
   const auto x8 = kernels::transposed_x8_taps(2, 1, *cpu);
   const Tensor wide = test::random_labels({1, 16, 8}, DType::u8, *cpu, 3);
   check([&](const std::vector<Var>& v) { return upsample_cross_entropy(v[0], x8, wide).loss; }, {input({1, 2, 1, 3})});
