@@ -128,6 +128,7 @@ class Stopwatch {
 #if SEGRT_HAS_CUDNN
 // cuDNN's fastest plan, or nothing where it has none. Plans are compared in few runs, the best is timed in all.
 std::optional<double> cudnn_ms(const ConvProblem& p, const Operands& o, const Options& options, Stopwatch& watch) {
+  using namespace kernels::vendor;
   using namespace kernels::vendor::cudnn;
   Device& device = o.x.device();
   cudnnHandle_t handle = device.state<CudnnHandle>().get();
@@ -140,8 +141,9 @@ std::optional<double> cudnn_ms(const ConvProblem& p, const Operands& o, const Op
     return watch.median_ms(warm_ups, runs, [&] { plan.execute(handle, bindings, workspace.raw()); });
   };
   constexpr double kNever = 1e30;  // our own kernel is not among the candidates
-  const ChosenPlan best = fastest_plan(
-      p, {.handle = handle}, [&](const Plan* plan, double) { return plan == nullptr ? kNever : time(*plan, 3, 9); });
+  const Target target{.handle = handle};
+  const Chosen<Plan> best = fastest_of<Plan>(
+      candidates_of(p, target), [&](const Plan* plan, double) { return plan == nullptr ? kNever : time(*plan, 3, 9); });
   if (!best.plan) return std::nullopt;
   return time(*best.plan, options.warm_ups, options.runs);
 }

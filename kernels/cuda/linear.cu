@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(kTileThreads)
 
 template <typename T, Contiguous kOrder>
 MatrixSource<T, kOrder> source(const Tensor& t, int rows, int depths) {
-  const int64_t stride = t.dim(1);
+  const int stride = narrow("linear", "columns", t.dim(1));
   return {t.data<T>(), stride, rows, depths, is_aligned(t.raw()) && stride % kVec<T> == 0};
 }
 
