@@ -1,5 +1,6 @@
 #include "autograd/norm.h"
 
+#include "autograd/conv.h"
 #include "autograd/conv_backward.h"
 #include "core/error.h"
 #include "core/op_event.h"
@@ -106,6 +107,8 @@ Var batch_norm(const Var& x, const Var& weight, const Var& bias, const BatchNorm
 
 Var conv_batch_norm(const Var& x, const Var& w, const kernels::ConvGeometry& g, const Var& weight, const Var& bias,
                     const BatchNormState& state, const Var& residual, bool relu) {
+  // Who watches operators knows the parts.
+  if (x.device().op_observer) return batch_norm(conv2d(x, w, {}, g), weight, bias, state, residual, relu);
   const FunctionScope scope("conv_batch_norm", x.device());
   Tensor z = Tensor::empty(kernels::conv2d_output_shape(x.shape(), w.shape(), g), x.dtype(), x.device());
   if (!state.training) kernels::conv2d_forward(x.value(), w.value(), {}, g, z);

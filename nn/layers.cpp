@@ -135,7 +135,7 @@ const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype, Fold fold
 }
 
 Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual) {
-  if (bn.training() && !conv.bias_.defined() && !x.device().observer && !x.device().op_observer) {
+  if (bn.training() && !conv.bias_.defined() && !x.device().observer) {
     const ModuleScope scope(conv, "conv2d", x.device());
     const Var y = autograd::conv_batch_norm(x, autograd::compute_copy(conv.weight_, x.dtype()), conv.geometry_,
                                             bn.weight_, bn.bias_, bn.state(), residual, act == Act::relu);

@@ -10,6 +10,7 @@
 #include "autograd/norm.h"
 #include "autograd/patches.h"
 #include "autograd/pool.h"
+#include "core/op_event.h"
 #include "tests/support/tensors.h"
 
 namespace {
@@ -164,6 +165,21 @@ TEST_CASE_FIXTURE(Fixture, "conv_batch_norm in training and with frozen statisti
           check(f, {input(c.x), input(c.w), input({out}), input({out}),
                     input(kernels::conv2d_output_shape(c.x, c.w, c.g))});
         }
+}
+
+TEST_CASE_FIXTURE(Fixture, "operators of several parts show them to who watches") {
+  std::vector<std::string> seen;
+  cpu->op_observer = [&](const OpEvent& e) { seen.emplace_back(e.op); };
+  const Var x(input({2, 3})), w1(input({4, 3})), b1(input({4})), w2(input({5, 4})), b2(input({5}));
+  const Var watched = mlp(x, {.w1 = w1, .b1 = b1, .w2 = w2, .b2 = b2});
+  CHECK(seen == std::vector<std::string>{"linear", "unary", "linear"});
+  seen.clear();
+  BatchNormState state;
+  state.training = true;
+  conv_batch_norm(input({1, 2, 2, 3}), input({4, 1, 1, 3}), {}, input({4}), input({4}), state);
+  CHECK(seen == std::vector<std::string>{"conv2d", "batch_norm"});
+  cpu->op_observer = nullptr;
+  CHECK(test::relative_l2(mlp(x, {.w1 = w1, .b1 = b1, .w2 = w2, .b2 = b2}).value(), watched.value()) < 1e-14);
 }
 
 TEST_CASE("conv_batch_norm is conv2d and batch_norm, bit for bit") {
