@@ -1,221 +1,27 @@
-// segdata cityscapes ROOT: makes the label maps that networks learn from. segdata info CONFIG: what a dataset holds.
-// segdata stats CONFIG: the same as info.json, which data folders are read with.
-#include <fmt/format.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <array>
-#include <filesystem>
-#include <functional>
-#include <memory>
-#include <string>
-#include <utility>
-#include <vector>
-
+// segdata: prepares data sets (cityscapes, camvid, coco_stuff10k, coco_stuff164k), looks at them (info, stats, check)
+// and decodes them once for all (cache).
 #include "apps/command_line.h"
-#include "core/atomic_file.h"
-#include "core/error.h"
+#include "apps/segdata/commands.h"
 #include "core/parallel.h"
-#include "data/cityscapes_convert.h"
-#include "data/dataset_info.h"
-#include "data/statistics.h"
-#include "train/data_settings.h"
-
-namespace {
-using namespace segrt;
-
-// A line on a terminal that counts up in place; nothing where stderr is no terminal.
-std::function<void(int64_t, int64_t)> progress_line(const std::string& what) {
-  if (isatty(STDERR_FILENO) != 1) return nullptr;
-  return [what](int64_t done, int64_t total) {
-    fmt::print(stderr, "\r{} {}/{}{}", what, done, total, done == total ? "\r\x1b[K" : "");
-  };
-}
-
-struct ConvertArguments {
-  std::string root, from = "label-ids";
-  std::vector<std::string> splits;
-  bool force = false;
-};
-
-int convert(const ConvertArguments& a) {
-  constexpr size_t kErrorsShown = 10;
-  using From = data::CityscapesConversion::From;
-  const From from = a.from == "polygons" ? From::polygons : From::label_ids;
-  const std::vector<std::string> splits =
-      a.splits.empty() ? data::CityscapesConversion::splits_of(a.root, from) : a.splits;
-  size_t failed = 0;
-  for (const std::string& split : splits) {
-    const data::CityscapesConversion conversion{
-        .root = a.root, .split = split, .from = from, .force = a.force, .progress = progress_line(split)};
-    const data::CityscapesConversion::Result result = conversion.run();
-    fmt::print("{}: {} label maps written, {} up to date, {} failed\n", split, result.written, result.up_to_date,
-               result.errors.size());
-    for (size_t i = 0; i < std::min(result.errors.size(), kErrorsShown); ++i)
-      fmt::print(stderr, "segdata: {}\n", result.errors[i]);
-    if (result.errors.size() > kErrorsShown)
-      fmt::print(stderr, "segdata: and {} more\n", result.errors.size() - kErrorsShown);
-    failed += result.errors.size();
-  }
-  if (failed > 0) throw FileError(fmt::format("{}: {} label maps could not be made", a.root, failed));
-  return 0;
-}
-
-void print_triple(const char* what, const std::array<double, 3>& mean, const std::array<double, 3>& deviation) {
-  fmt::print("{:<12} mean {:.4f} {:.4f} {:.4f}  std {:.4f} {:.4f} {:.4f}\n", what, mean[0], mean[1], mean[2],
-             deviation[0], deviation[1], deviation[2]);
-}
-
-void print_classes(const data::DatasetStatistics& s, const data::LabelTable& classes) {
-  int64_t total = s.ignored;
-  for (const int64_t n : s.pixels) total += n;
-  const auto percent = [&](int64_t n) {
-    return total > 0 ? 100.0 * static_cast<double>(n) / static_cast<double>(total) : 0;
-  };
-  fmt::print("{:>5}  {:<16} {:>14} {:>9} {:>8}\n", "class", "name", "pixels", "share", "images");
-  for (size_t k = 0; k < s.pixels.size(); ++k)
-    fmt::print("{:>5}  {:<16} {:>14} {:>8.3f}% {:>8}\n", k, classes.names[k], s.pixels[k], percent(s.pixels[k]),
-               s.images_with[k]);
-  fmt::print("{:>5}  {:<16} {:>14} {:>8.3f}%\n", classes.ignore_index, "ignored", s.ignored, percent(s.ignored));
-}
-
-// The most frequent sizes; a collection of photos has thousands.
-void print_sizes(const data::DatasetStatistics& s) {
-  constexpr size_t kShown = 10;
-  std::vector<std::pair<std::pair<int, int>, int64_t>> sizes(s.sizes.begin(), s.sizes.end());
-  if (sizes.size() > kShown)
-    std::stable_sort(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
-  for (size_t i = 0; i < std::min(sizes.size(), kShown); ++i) {
-    const auto& [size, count] = sizes[i];
-    fmt::print("{:<12} {} images (width x height)\n", fmt::format("{}x{}", size.second, size.first), count);
-  }
-  if (sizes.size() > kShown) fmt::print("and {} other sizes\n", sizes.size() - kShown);
-}
-
-void print_class_images(const data::DatasetStatistics& s, const data::LabelTable& classes) {
-  fmt::print("{:>5}  {:<24} {:>8}\n", "class", "name", "images");
-  for (size_t k = 0; k < s.images_with.size(); ++k)
-    fmt::print("{:>5}  {:<24} {:>8}\n", k, classes.names[k], s.images_with[k]);
-}
-
-void print_labels(const data::Dataset& dataset, const data::DatasetStatistics& s) {
-  if (!dataset.has_labels()) return;
-  dataset.is_classification() ? print_class_images(s, dataset.classes()) : print_classes(s, dataset.classes());
-}
-
-int info(const std::string& config_path, const std::string& split, int64_t limit, const apps::CommonOptions& common) {
-  const Config config = Config::load(config_path, common.set);
-  train::data_settings(config);  // its keys are known
-  const std::unique_ptr<data::Dataset> dataset = train::make_dataset(config, split);
-  config.table("data").check_unused();
-  const data::DatasetStatistics s = data::statistics_of(*dataset, limit, progress_line(dataset->name()));
-  fmt::print("{} ({}): {} images", dataset->name(), split, dataset->size());
-  if (s.images < dataset->size()) fmt::print(", the first {} of them read", s.images);
-  fmt::print("{}\n", dataset->has_labels() ? "" : ", no labels");
-  print_sizes(s);
-  print_triple("measured", s.mean, s.std);
-  print_triple("in use", dataset->mean(), dataset->std());
-  print_labels(*dataset, s);
-  return 0;
-}
-
-struct StatsArguments {
-  std::string config, split = "train", output = "info.json";
-  int64_t limit = 0, sample = 0;
-  uint64_t seed = 1;
-  bool force = false;
-};
-
-int write_stats(const StatsArguments& a, const apps::CommonOptions& common) {
-  const auto require_free = [&] {  // before the work, and again after it
-    if (!a.force && std::filesystem::exists(a.output))
-      throw FileError(a.output + ": exists already; add --force to replace it, or name another file with -o");
-  };
-  require_free();
-  const Config config = Config::load(a.config, common.set);
-  train::data_settings(config);  // its keys are known
-  const std::unique_ptr<data::Dataset> dataset = train::make_dataset(config, a.split, {.needs_info = false});
-  config.table("data").check_unused();
-  const auto progress = progress_line(dataset->name());
-  const data::DatasetStatistics s =
-      a.sample > 0 ? data::statistics_of(*dataset, data::random_samples(dataset->size(), a.sample, a.seed), progress)
-                   : data::statistics_of(*dataset, a.limit, progress);
-  const std::string text = data::dataset_info(*dataset, s);
-  require_free();
-  AtomicFile file(a.output);
-  file.write(text);
-  file.commit();
-  fmt::print("{} ({}): {} of {} images read\n", dataset->name(), a.split, s.images, dataset->size());
-  print_triple("measured", s.mean, s.std);
-  print_labels(*dataset, s);
-  fmt::print("-> {}\n", a.output);
-  return 0;
-}
-
-CLI::App* add_stats(CLI::App& app, StatsArguments& s) {
-  CLI::App& stats =
-      *app.add_subcommand("stats", "writes info.json: mean and std of the images, and how often each class is in them");
-  stats.add_option("config", s.config, "configuration, of which [data] is read")->required();
-  stats.add_option("--split", s.split, "which images: train, val or test")->capture_default_str();
-  stats.add_option("-o,--output", s.output, "file to write")->capture_default_str();
-  CLI::Option* const stats_limit = stats.add_option("--limit", s.limit, "the first so many images; 0: all")
-                                       ->capture_default_str()
-                                       ->check(CLI::NonNegativeNumber);
-  stats.add_option("--sample", s.sample, "so many random images (DRN's published figures: 500)")
-      ->check(CLI::PositiveNumber)
-      ->excludes(stats_limit);
-  stats.add_option("--seed", s.seed, "of --sample")->capture_default_str();
-  stats.add_flag("--force", s.force, "replace the file where it exists");
-  return &stats;
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
+  using namespace segrt;
   CLI::App app("Prepares datasets and looks at them.", "segdata");
   app.require_subcommand(1);
+  std::vector<apps::Command> commands;
+  apps::add_converters(app, commands);
+  apps::add_info(app, commands);
+  apps::add_check(app, commands);
+  apps::add_cache(app, commands);
   int threads = 0;
-  auto add_threads = [&](CLI::App& command) {
-    command.add_option("--threads", threads, "CPU threads; 0: all cores")
+  for (const apps::Command& command : commands)
+    command.parser->add_option("--threads", threads, "CPU threads; 0: all cores")
         ->capture_default_str()
         ->check(CLI::Range(0, 1024));
-  };
-
-  ConvertArguments a;
-  CLI::App& cityscapes =
-      *app.add_subcommand("cityscapes", "write the train-id label maps of Cityscapes, beside the label files");
-  cityscapes.add_option("root", a.root, "the folder that holds gtFine")->required();
-  cityscapes.add_option("--from", a.from, "what they are made from: label-ids or polygons")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"label-ids", "polygons"}));
-  cityscapes.add_option("--split", a.splits, "train, val or test; repeatable (default: all that are there)")
-      ->expected(1)
-      ->take_all()
-      ->check(CLI::IsMember({"train", "val", "test"}));
-  cityscapes.add_flag("--force", a.force, "make them again where they are up to date");
-  add_threads(cityscapes);
-
-  apps::CommonOptions common;
-  std::string config, split = "train";
-  int64_t limit = 0;
-  CLI::App& information =
-      *app.add_subcommand("info", "number of images, sizes, mean and std, and class histogram of a dataset");
-  information.add_option("config", config, "configuration, of which [data] is read")->required();
-  information.add_option("--split", split, "which images: train, val or test")->capture_default_str();
-  information.add_option("--limit", limit, "at most so many images; 0: all")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  apps::add_set_option(information, common);
-  add_threads(information);
-
-  StatsArguments s;
-  CLI::App& stats = *add_stats(app, s);
-  apps::add_set_option(stats, common);
-  add_threads(stats);
-
   return apps::run_program(app, argc, argv, [&] {
     set_threads(threads);
-    if (stats.parsed()) return write_stats(s, common);
-    return cityscapes.parsed() ? convert(a) : info(config, split, limit, common);
+    for (const apps::Command& command : commands)
+      if (command.parser->parsed()) return command.run();
+    return 0;
   });
 }

@@ -18,6 +18,15 @@ target_include_directories(segrt_dnnl SYSTEM INTERFACE $<BUILD_INTERFACE:${SEGRT
 target_link_libraries(segrt_dnnl INTERFACE ${SEGRT_DNNL_LIBRARY})
 find_path(SEGRT_STB_INCLUDE stb/stb_image.h REQUIRED)
 
+# MATLAB files (COCO-Stuff 10k) are read by libmatio, where it is installed.
+find_path(SEGRT_MATIO_INCLUDE matio.h)
+find_library(SEGRT_MATIO_LIBRARY matio)
+if(SEGRT_MATIO_INCLUDE AND SEGRT_MATIO_LIBRARY)
+  set(SEGRT_MATIO_FOUND ON)
+else()
+  set(SEGRT_MATIO_FOUND OFF)
+endif()
+
 # ONNX files are written by the format's own library, where it is installed. Its package file names no include folder.
 find_path(SEGRT_ONNX_INCLUDE onnx/onnx_pb.h)
 find_library(SEGRT_ONNX_LIBRARY onnx)

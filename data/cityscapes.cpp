@@ -3,9 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <string>
-
-#include "core/error.h"
 
 namespace segrt::data {
 namespace {
@@ -89,23 +86,11 @@ std::vector<Rgb> cityscapes_label_colours() {
   return colours;
 }
 
-Image relabel(const Image& x, const LabelMap& map) {
-  if (x.channels != 1)
-    throw ArgumentError("relabel: expected a label map of 1 channel, got " + std::to_string(x.channels));
-  Image y(x.height, x.width, 1);
-  for (size_t i = 0; i < x.pixels.size(); ++i) y.pixels[i] = map[x.pixels[i]];
-  return y;
-}
-
 Image label_ids_to_train_ids(const std::filesystem::path& path, const Image& label_ids) {
-  const auto bad =
-      std::find_if(label_ids.pixels.begin(), label_ids.pixels.end(), [](uint8_t id) { return id >= kLabelIds; });
-  if (bad != label_ids.pixels.end()) {
-    const auto at = static_cast<int64_t>(bad - label_ids.pixels.begin());
-    throw FileError(fmt::format("{}: value {} at row {}, column {} is no Cityscapes label id (0..{})", path.string(),
-                                *bad, at / label_ids.width, at % label_ids.width, kLabelIds - 1));
-  }
-  return relabel(label_ids, cityscapes_train_ids());
+  Remap map;
+  for (const CityscapesLabel& l : kLabels)
+    if (l.id >= 0) map.add(l.id, l.train_id);
+  return relabel(path, label_ids, map, fmt::format("Cityscapes label id (0..{})", kLabelIds - 1));
 }
 
 }  // namespace segrt::data

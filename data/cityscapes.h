@@ -3,7 +3,6 @@
 // (*_labelTrainIds.png).
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <span>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "data/image.h"
+#include "data/remap.h"
 
 namespace segrt::data {
 
@@ -27,8 +27,6 @@ std::span<const CityscapesLabel> cityscapes_label_list();
 // ("cargroup": car; "polegroup" is a label of its own). Null where there is no such label.
 const CityscapesLabel* find_cityscapes_label(std::string_view name);
 
-using LabelMap = std::array<uint8_t, 256>;  // new value of each value
-
 // Label id -> train id; 255 where the class is not evaluated, and for values that are no label id.
 LabelMap cityscapes_train_ids();
 
@@ -37,9 +35,6 @@ LabelMap cityscapes_label_ids();
 
 // The published colours of label ids 0..33.
 std::vector<Rgb> cityscapes_label_colours();
-
-// y[p] = map[x[p]]. Throws ArgumentError unless the image has one channel.
-Image relabel(const Image& x, const LabelMap& map);
 
 // A map of label ids as one of train ids. Throws FileError naming `path`, the first pixel and its value where a value
 // is no label id.

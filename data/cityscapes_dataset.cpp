@@ -26,66 +26,78 @@ bool holds(const std::vector<CityscapesFrame>& sorted, const CityscapesFrame& fr
 
 Cityscapes::Cityscapes(const Options& options)
     : root_(options.root),
-      split_(options.split),
       name_("cityscapes/" + options.split),
       has_labels_(options.split != "test"),
       classes_(cityscapes_labels()) {
   if (!fs::is_directory(root_)) fail(root_, fs::exists(root_) ? "is not a folder" : "no such folder");
-  const fs::path images = root_ / "leftImg8bit" / split_;
-  frames_ = list_cityscapes(images, kCityscapesImages);
-  if (frames_.empty()) fail(images, fmt::format("holds no images (<city>/*{})", kCityscapesImages));
-  if (has_labels_) find_labels(options.labels);
+  if (options.split == "trainval") {
+    add_split("train", options);
+    add_split("val", options);
+    std::stable_sort(entries_.begin(), entries_.end(), [](const auto& a, const auto& b) { return a.frame < b.frame; });
+  } else {
+    add_split(options.split, options);
+  }
 }
 
-void Cityscapes::find_labels(Labels wanted) {
-  const fs::path images = root_ / "leftImg8bit" / split_, labels = root_ / "gtFine" / split_;
+void Cityscapes::add_split(const std::string& split, const Options& options) {
+  const fs::path images = root_ / "leftImg8bit" / split, labels = root_ / "gtFine" / split;
+  const std::vector<CityscapesFrame> frames = list_cityscapes(images, kCityscapesImages);
+  if (frames.empty()) fail(images, fmt::format("holds no images (<city>/*{})", kCityscapesImages));
   auto list = [&](bool used, std::string_view suffix) {
     std::vector<CityscapesFrame> found;
     if (used) found = list_cityscapes(labels, suffix);
     for (const CityscapesFrame& frame : found)
-      if (!holds(frames_, frame))
-        fail(labels / frame.path(suffix), fmt::format("label map without an image: there is no {}",
-                                                      (images / frame.path(kCityscapesImages)).string()));
+      if (!holds(frames, frame))
+        report_missing(options.problems, fmt::format("{}: label map without an image: there is no {}",
+                                                     (labels / frame.path(suffix)).string(),
+                                                     (images / frame.path(kCityscapesImages)).string()));
     return found;
   };
-  const auto train_ids = list(wanted != Labels::label_ids, kCityscapesTrainIds);
-  const auto label_ids = list(wanted != Labels::train_ids, kCityscapesLabelIds);
-  if (train_ids.empty() && label_ids.empty())
+  const Labels wanted = options.labels;
+  const auto train_ids = list(has_labels_ && wanted != Labels::label_ids, kCityscapesTrainIds);
+  const auto label_ids = list(has_labels_ && wanted != Labels::train_ids, kCityscapesLabelIds);
+  if (has_labels_ && train_ids.empty() && label_ids.empty())
     fail(labels,
          wanted == Labels::label_ids
              ? fmt::format("holds no label maps (<city>/*{})", kCityscapesLabelIds)
              : fmt::format("holds no label maps (<city>/*{}); `segdata cityscapes` makes them", kCityscapesTrainIds));
-  for (const CityscapesFrame& frame : frames_) {
+  for (const CityscapesFrame& frame : frames) {
     const bool has_train_ids = holds(train_ids, frame);
-    if (!has_train_ids && !holds(label_ids, frame)) {
-      const std::string_view suffix = wanted == Labels::label_ids ? kCityscapesLabelIds : kCityscapesTrainIds;
-      fail(images / frame.path(kCityscapesImages),
-           fmt::format("image without a label map: there is no {}{}", (labels / frame.path(suffix)).string(),
-                       wanted == Labels::automatic ? fmt::format(" or *{}", kCityscapesLabelIds) : ""));
+    if (!has_labels_ || has_train_ids || holds(label_ids, frame)) {
+      entries_.push_back({frame, split, !has_train_ids});
+      continue;
     }
-    label_ids_.push_back(!has_train_ids);
+    const std::string_view suffix = wanted == Labels::label_ids ? kCityscapesLabelIds : kCityscapesTrainIds;
+    report_missing(options.problems,
+                   fmt::format("{}: image without a label map: there is no {}{}",
+                               (images / frame.path(kCityscapesImages)).string(), (labels / frame.path(suffix)).string(),
+                               wanted == Labels::automatic ? fmt::format(" or *{}", kCityscapesLabelIds) : ""));
   }
 }
 
+std::vector<fs::path> Cityscapes::files(int64_t index) const {
+  const Entry& entry = entries_[static_cast<size_t>(index)];
+  std::vector<fs::path> paths{root_ / "leftImg8bit" / entry.split / entry.frame.path(kCityscapesImages)};
+  if (has_labels_)
+    paths.push_back(root_ / "gtFine" / entry.split /
+                    entry.frame.path(entry.label_ids ? kCityscapesLabelIds : kCityscapesTrainIds));
+  return paths;
+}
+
 Sample Cityscapes::load(int64_t index) const {
-  if (index < 0 || index >= size()) throw ArgumentError(fmt::format("{}: sample {} of {}", name_, index, size()));
-  const auto i = static_cast<size_t>(index);
-  const CityscapesFrame& frame = frames_[i];
+  require_sample(index);
+  const Entry& entry = entries_[static_cast<size_t>(index)];
+  const std::vector<fs::path> paths = files(index);
   Sample sample;
-  sample.name = "leftImg8bit/" + split_ + "/" + frame.path(kCityscapesImages);
-  const fs::path image_file = root_ / sample.name;
-  sample.image = read_image(image_file);
+  sample.name = "leftImg8bit/" + entry.split + "/" + entry.frame.path(kCityscapesImages);
+  sample.image = read_image(paths[0]);
   if (!has_labels_) return sample;
-  const fs::path label_file =
-      root_ / "gtFine" / split_ / frame.path(label_ids_[i] ? kCityscapesLabelIds : kCityscapesTrainIds);
-  sample.label = read_label(label_file);
-  if (sample.label.height != sample.image.height || sample.label.width != sample.image.width)
-    fail(label_file, fmt::format("label map is {}x{}, but {} is {}x{} (width x height)", sample.label.width,
-                                 sample.label.height, image_file.string(), sample.image.width, sample.image.height));
-  if (label_ids_[i])
-    sample.label = label_ids_to_train_ids(label_file, sample.label);
+  sample.label = read_label(paths[1]);
+  require_size_of_image(paths[1], sample.label, paths[0], sample.image);
+  if (entry.label_ids)
+    sample.label = label_ids_to_train_ids(paths[1], sample.label);
   else
-    check_label_values(label_file, sample.label, classes_.size(), classes_.ignore_index);
+    check_label_values(paths[1], sample.label, classes_.size(), classes_.ignore_index);
   return sample;
 }
 

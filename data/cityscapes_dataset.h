@@ -23,8 +23,10 @@ class Cityscapes final : public Dataset {
   enum class Labels : uint8_t { train_ids, label_ids, automatic };
   struct Options {
     std::filesystem::path root{};
-    std::string split = "train";  // train, val or test; test has no labels, only placeholders that are not read
+    // train, val, trainval (both together) or test, which has no labels, only placeholders that are not read.
+    std::string split = "train";
     Labels labels = Labels::automatic;
+    std::vector<std::string>* problems = nullptr;  // report_missing
   };
   // Lists the files, sorted by city, then name, and reads none. Throws FileError naming the file or folder: a folder
   // that is missing, a split without images or without label maps, an image without a label map, a label map without an
@@ -32,10 +34,11 @@ class Cityscapes final : public Dataset {
   explicit Cityscapes(const Options& options);
 
   const std::string& name() const override { return name_; }
-  int64_t size() const override { return static_cast<int64_t>(frames_.size()); }
+  int64_t size() const override { return static_cast<int64_t>(entries_.size()); }
   // Throws FileError for an unreadable file, an image and label map of different sizes, and label values that are no
   // train id (or label id). The sample's name is the image's path below the root.
   Sample load(int64_t index) const override;
+  std::vector<std::filesystem::path> files(int64_t index) const override;
   const LabelTable& classes() const override { return classes_; }
   bool has_labels() const override { return has_labels_; }
   // For the test server: label ids, as a PNG with the published colours for a palette, all in one folder under the
@@ -45,13 +48,17 @@ class Cityscapes final : public Dataset {
   std::array<double, 3> std() const override;
 
  private:
-  void find_labels(Labels wanted);
+  struct Entry {
+    CityscapesFrame frame;
+    std::string split;       // the folder it is in
+    bool label_ids = false;  // its label map holds label ids
+  };
+  void add_split(const std::string& split, const Options& options);
 
   std::filesystem::path root_;
-  std::string split_, name_;
-  std::vector<CityscapesFrame> frames_;
+  std::string name_;
   bool has_labels_ = true;
-  std::vector<bool> label_ids_;  // per frame: its label map holds label ids
+  std::vector<Entry> entries_;
   LabelTable classes_;
 };
 

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "core/error.h"
+#include "data/json_file.h"
 
 namespace segrt::data {
 namespace {
@@ -69,17 +69,6 @@ CityscapesObject read_object(const fs::path& path, size_t index, const Json& jso
     object.corners.push_back(point);
   }
   return object;
-}
-
-Json read_json(const fs::path& path) {
-  if (fs::is_directory(path)) fail(path, "is a folder");
-  std::ifstream file(path);
-  if (!file) fail(path, fs::exists(path) ? "cannot open" : "no such file");
-  try {
-    return Json::parse(file);
-  } catch (const Json::exception& e) {
-    fail(path, fmt::format("not valid JSON: {}", e.what()));
-  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "data/exif.h"
 #include "data/jpeg.h"
 #include "data/png.h"
 
@@ -52,7 +53,7 @@ std::vector<uint8_t> read_bytes(const std::filesystem::path& path) {
 ImageInfo info_of(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
   if (is_png(bytes)) {
     const PngHeader header = read_png_header(path, bytes);
-    return {header.height, header.width, header.channels()};
+    return {.height = header.height, .width = header.width, .channels = header.channels()};
   }
   if (!is_jpeg(bytes)) fail(path, "neither a JPEG nor a PNG file");
   const JpegHeader jpeg = check_jpeg(path, bytes);  // even the size is not asked for before
@@ -63,6 +64,7 @@ ImageInfo info_of(const std::filesystem::path& path, std::span<const uint8_t> by
     fail(path, fmt::format("size {}x{} is empty or above the limit ({} a side, {} pixels)", info.width, info.height,
                            kMaxImageSide, kMaxImagePixels));
   info.channels = jpeg.components;
+  info.orientation = jpeg.orientation;
   if (jpeg.components == 4 && !jpeg.adobe)
     fail(path, "a JPEG of four components without Adobe's marker: its colours are not defined");
   return info;
@@ -96,13 +98,13 @@ Image read_image(const std::filesystem::path& path) {
     const bool palette = is_png(bytes) && read_png_header(path, bytes).colour == PngColour::palette;
     fail(path, fmt::format("an image needs 3 channels (RGB), found {}{}", info.channels, palette ? " (palette)" : ""));
   }
-  return decode_rgb(path, bytes);
+  return upright(decode_rgb(path, bytes), info.orientation);
 }
 
-Image read_image_as_rgb(const std::filesystem::path& path) {
+Image read_image_as_rgb(const std::filesystem::path& path, Orientation orientation) {
   const std::vector<uint8_t> bytes = read_bytes(path);
-  info_of(path, bytes);  // its checks
-  return decode_rgb(path, bytes);
+  const ImageInfo info = info_of(path, bytes);
+  return upright(decode_rgb(path, bytes), orientation == Orientation::upright ? info.orientation : 1);
 }
 
 Image read_label(const std::filesystem::path& path) {

@@ -12,6 +12,11 @@ namespace segrt::data {
 
 using Rgb = std::array<uint8_t, 3>;
 
+struct ImageSize {
+  int height = 0, width = 0;
+  bool operator==(const ImageSize&) const = default;
+};
+
 // pixels [height,width,channels], rows from the top. Photos have 3 channels (RGB), label maps 1 (class indices).
 struct Image {
   int height = 0, width = 0, channels = 0;
@@ -35,20 +40,23 @@ inline constexpr int64_t kMaxImagePixels = 178'956'970;  // 512 MiB of RGB
 // All functions below throw FileError; its message is "<path>: <cause>".
 
 // A photo: JPEG or PNG with three 8-bit channels. Other channel counts (grey, alpha) and 16-bit samples
-// are refused rather than converted: a network trained on RGB would silently see something else.
+// are refused rather than converted: a network trained on RGB would silently see something else. A JPEG whose Exif note
+// says which way up it is comes that way up.
 Image read_image(const std::filesystem::path& path);
 
-// A photo for classification, where collections hold a few of other kinds: as RGB whatever it was. Grey is repeated in
+// A photo of a collection that holds a few of other kinds: as RGB whatever it was. Grey is repeated in
 // the three channels, palettes are looked up, alpha is dropped, the inverted CMYK and YCCK of JPEGs with Adobe's marker
-// becomes c*k/255 a channel. Refused are 16-bit PNGs, and JPEGs of four components without that marker.
-Image read_image_as_rgb(const std::filesystem::path& path);
+// becomes c*k/255 a channel. Refused are 16-bit PNGs, and JPEGs of four components without that marker. Classifiers
+// were trained on photos as they are stored, whatever Exif says; COCO's are to be seen upright.
+enum class Orientation : uint8_t { stored, upright };
+Image read_image_as_rgb(const std::filesystem::path& path, Orientation orientation = Orientation::stored);
 
 // A label map: PNG with 1, 2, 4 or 8 bits, grey or palette. Values are those stored: indices, never palette colours.
 Image read_label(const std::filesystem::path& path);
 
-// Height, width and channels as stored (a palette PNG has 1), without decoding.
+// Height, width, channels (a palette PNG has 1) and Exif's orientation (data/exif.h) as stored, without decoding.
 struct ImageInfo {
-  int height = 0, width = 0, channels = 0;
+  int height = 0, width = 0, channels = 0, orientation = 1;
 };
 ImageInfo read_image_info(const std::filesystem::path& path);
 

@@ -129,15 +129,19 @@ void ImageFolder::require_same_classes(const std::vector<std::string>& folders) 
       fail(root_ / split_ / name, fmt::format("a class that {} does not have", (root_ / "train").string()));
 }
 
+std::vector<fs::path> ImageFolder::files(int64_t index) const {
+  return {root_ / images_[static_cast<size_t>(index)]};
+}
+
 Sample ImageFolder::load(int64_t index) const {
-  if (index < 0 || index >= size()) throw ArgumentError(fmt::format("{}: sample {} of {}", name_, index, size()));
+  require_sample(index);
   const std::string& path = images_[static_cast<size_t>(index)];
   return {.image = read_image_as_rgb(root_ / path), .label = {}, .name = path};
 }
 
 int64_t ImageFolder::class_of(int64_t index) const {
   if (!has_labels_) return Dataset::class_of(index);
-  if (index < 0 || index >= size()) throw ArgumentError(fmt::format("{}: sample {} of {}", name_, index, size()));
+  require_sample(index);
   return image_class_[static_cast<size_t>(index)];
 }
 

@@ -38,6 +38,7 @@ class ImageFolder final : public Dataset {
   int64_t size() const override { return static_cast<int64_t>(images_.size()); }
   // By read_image_as_rgb. The sample's name is the path below root.
   Sample load(int64_t index) const override;
+  std::vector<std::filesystem::path> files(int64_t index) const override;
   const LabelTable& classes() const override { return classes_; }
   bool has_labels() const override { return has_labels_; }
   bool is_classification() const override { return true; }

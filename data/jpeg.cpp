@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "data/exif.h"
 
 namespace segrt::data {
 namespace {
@@ -24,6 +25,7 @@ enum Marker : int {
   kEnd = 0xd9,
   kScan = 0xda,
   kQuantTables = 0xdb,
+  kExif = 0xe1,
   kAdobe = 0xee,
 };
 
@@ -51,7 +53,7 @@ class Checker {
       at += length;
     }
     if (!scanned_) damaged("no pixels");
-    return {.components = static_cast<int>(component_count_), .adobe = adobe_};
+    return {.components = static_cast<int>(component_count_), .orientation = orientation_, .adobe = adobe_};
   }
 
  private:
@@ -72,6 +74,9 @@ class Checker {
       case kHuffmanTables: return huffman_tables(body);
       case kQuantTables: return quant_tables(body);
       case kScan: return scan(body);
+      case kExif:
+        if (orientation_ == 1) orientation_ = exif_orientation(body);  // XMP comes in segments of the same kind
+        return;
       case kAdobe: {
         constexpr std::string_view kName = "Adobe";
         adobe_ = adobe_ || (body.size() >= 12 && std::equal(kName.begin(), kName.end(), body.begin()) &&
@@ -144,6 +149,7 @@ class Checker {
   const std::filesystem::path& path_;
   std::span<const uint8_t> bytes_;
   bool progressive_ = false, scanned_ = false, adobe_ = false;
+  int orientation_ = 1;
   size_t component_count_ = 0;  // 0 before the frame header
   std::array<Component, 4> components_{};
   std::array<std::array<bool, 4>, 2> huffman_{};  // [DC, AC][number]: defined

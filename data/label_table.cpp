@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "data/cityscapes.h"
+#include "data/tables.h"
 
 namespace segrt::data {
 namespace {
@@ -70,6 +71,17 @@ LabelTable camvid_labels() {
   return table;
 }
 
+LabelTable coco_stuff_labels() {
+  const Table rows = coco_stuff_classes_table();
+  LabelTable table;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    table.names.emplace_back(rows.text(i, "name"));
+    table.colours.push_back({static_cast<uint8_t>(rows.number(i, "r")), static_cast<uint8_t>(rows.number(i, "g")),
+                             static_cast<uint8_t>(rows.number(i, "b"))});
+  }
+  return table;
+}
+
 LabelTable triplet_labels() {
   return {.names = {"class 0", "class 1", "class 2"}, .colours = {{0, 0, 0}, {217, 83, 79}, {91, 192, 222}}};
 }
@@ -86,7 +98,7 @@ LabelTable generic_labels(int classes) {
 
 LabelTable named_labels(std::vector<std::string> names) {
   require_class_count(names.size());
-  for (const LabelTable& known : {cityscapes_labels(), camvid_labels()})
+  for (const LabelTable& known : {cityscapes_labels(), camvid_labels(), coco_stuff_labels()})
     if (known.names == names) return known;
   LabelTable table = generic_labels(static_cast<int>(names.size()));
   table.names = std::move(names);
@@ -96,6 +108,13 @@ LabelTable named_labels(std::vector<std::string> names) {
 LabelTable class_names(std::vector<std::string> names) {
   if (names.empty()) throw ArgumentError("class names: the list is empty");
   return {.names = std::move(names), .colours = {}, .ignore_index = -1};
+}
+
+Image reduce_zero_label(Image label, uint8_t ignore_index) {
+  if (label.channels != 1)
+    throw ArgumentError(fmt::format("reduce_zero_label: expected a label map of 1 channel, got {}", label.channels));
+  for (uint8_t& v : label.pixels) v = v == 0 || v == ignore_index ? ignore_index : static_cast<uint8_t>(v - 1);
+  return label;
 }
 
 Image colourise(const Image& label, const LabelTable& table) {

@@ -27,6 +27,9 @@ LabelTable cityscapes_labels();
 // The 11 classes of CamVid in SegNet's order (Badrinarayanan et al. 2017), in CamVid's colours (Brostow et al. 2009).
 LabelTable camvid_labels();
 
+// The 171 classes of COCO-Stuff (Caesar et al. 2018) by train id.
+LabelTable coco_stuff_labels();
+
 // Three classes in the opaque colours in which DRN's published testing paints them: black, red, blue.
 LabelTable triplet_labels();
 
@@ -36,8 +39,12 @@ LabelTable generic_labels(int classes);
 // Classes of whole images, which nobody paints. Throws ArgumentError for an empty list.
 LabelTable class_names(std::vector<std::string> names);
 
-// generic_labels with given names: the Cityscapes or CamVid colours where the names are those, else generic ones.
+// generic_labels with given names: the colours of Cityscapes, CamVid or COCO-Stuff where the names are those, else generic ones.
 LabelTable named_labels(std::vector<std::string> names);
+
+// Label maps whose 0 is "unlabelled" and whose classes count from 1: 0 becomes the ignore index, k becomes k - 1, the
+// ignore index stays. Throws ArgumentError unless label has one channel.
+Image reduce_zero_label(Image label, uint8_t ignore_index = 255);
 
 // label [h,w,1] -> [h,w,3] in the table's colours; values outside the table (ignore_index too) are black.
 // Throws ArgumentError unless label has one channel.

@@ -106,7 +106,8 @@ void check_label_values(const fs::path& path, const Image& label, int classes, i
                          *first, at / label.width, at % label.width, classes - 1, ignore_index));
 }
 
-ListFolder::ListFolder(const Options& options) : folder_(options.folder) {
+ListFolder::ListFolder(const Options& options)
+    : folder_(options.folder), reduce_zero_label_(options.reduce_zero_label) {
   if (!fs::is_directory(folder_)) fail(folder_, fs::exists(folder_) ? "is not a folder" : "no such folder");
   const fs::path lists = options.list_folder.empty() ? folder_ : options.list_folder;
   name_ = fmt::format("{}/{}", fs::absolute(folder_ / "").lexically_normal().parent_path().filename().string(),
@@ -133,20 +134,25 @@ ListFolder::ListFolder(const Options& options) : folder_(options.folder) {
     fail(classes_file, "no such file, and no classes were given otherwise");
 }
 
-Sample ListFolder::load(int64_t index) const {
-  if (index < 0 || index >= size()) throw ArgumentError(fmt::format("{}: sample {} of {}", name_, index, size()));
+std::vector<fs::path> ListFolder::files(int64_t index) const {
   const auto i = static_cast<size_t>(index);
+  std::vector<fs::path> paths{folder_ / images_[i]};
+  if (!labels_.empty()) paths.push_back(folder_ / labels_[i]);
+  return paths;
+}
+
+Sample ListFolder::load(int64_t index) const {
+  require_sample(index);
+  const std::vector<fs::path> paths = files(index);
   Sample sample;
-  sample.name = images_[i];
-  sample.image = read_image(folder_ / images_[i]);
+  sample.name = images_[static_cast<size_t>(index)];
+  sample.image = read_image(paths[0]);
   if (labels_.empty()) return sample;
-  const fs::path label_file = folder_ / labels_[i];
-  sample.label = read_label(label_file);
-  if (sample.label.height != sample.image.height || sample.label.width != sample.image.width)
-    fail(label_file,
-         fmt::format("label map is {}x{}, but {} is {}x{} (width x height)", sample.label.width, sample.label.height,
-                     (folder_ / images_[i]).string(), sample.image.width, sample.image.height));
-  check_label_values(label_file, sample.label, classes_.size(), classes_.ignore_index);
+  sample.label = read_label(paths[1]);
+  require_size_of_image(paths[1], sample.label, paths[0], sample.image);
+  if (reduce_zero_label_)
+    sample.label = reduce_zero_label(std::move(sample.label), static_cast<uint8_t>(classes_.ignore_index));
+  check_label_values(paths[1], sample.label, classes_.size(), classes_.ignore_index);
   return sample;
 }
 

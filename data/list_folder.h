@@ -20,6 +20,7 @@ class ListFolder final : public Dataset {
     std::string phase = "train";          // train, val, test, or whatever lists there are
     std::filesystem::path list_folder{};  // where the lists are if not in `folder`
     std::optional<LabelTable> classes{};  // instead of classes.json
+    bool reduce_zero_label = false;       // label maps count classes from 1; 0 is unlabelled
     bool needs_info = true;               // false: info.json is not read (it may be what is about to be made)
   };
   // Reads lists and JSON files, not the images. Throws FileError naming file and line: a list that is missing (the
@@ -32,6 +33,7 @@ class ListFolder final : public Dataset {
   // Throws FileError for an unreadable file, an image and label of different sizes, and label values that are neither a
   // class nor the ignore index (file, first such pixel, value). The sample's name is the image path as listed.
   Sample load(int64_t index) const override;
+  std::vector<std::filesystem::path> files(int64_t index) const override;
   const LabelTable& classes() const override { return classes_; }
   bool has_labels() const override { return !labels_.empty(); }
   std::array<double, 3> mean() const override { return mean_; }
@@ -41,6 +43,7 @@ class ListFolder final : public Dataset {
   std::filesystem::path folder_;
   std::string name_;
   std::vector<std::string> images_, labels_;  // labels_ is empty or as long as images_
+  bool reduce_zero_label_;
   LabelTable classes_;
   std::array<double, 3> mean_{}, std_{1, 1, 1};
 };

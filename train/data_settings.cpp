@@ -5,16 +5,9 @@
 #include <vector>
 
 #include "core/error.h"
-#include "data/cityscapes_dataset.h"
-#include "data/image_folder.h"
-#include "data/list_folder.h"
-#include "data/synthetic.h"
-#include "data/synthetic_shapes.h"
 
 namespace segrt::train {
 namespace {
-
-const std::vector<std::string> kKinds = {"list_folder", "cityscapes", "synthetic", "image_folder", "synthetic_shapes"};
 
 bool of_whole_images(const std::string& kind) { return kind == "image_folder" || kind == "synthetic_shapes"; }
 
@@ -53,6 +46,20 @@ data::ResizeCropTransform::Options resize_crop(const Config& data) {
   return o;
 }
 
+data::ScaleCropDistort::Options scale_crop_distort(const Config& data) {
+  data::ScaleCropDistort::Options o;
+  const std::vector<int64_t> base = data.integers("base_size", {.min = 1, .max = data::kMaxImageSide, .count = 2});
+  o.base = {static_cast<int>(base[0]), static_cast<int>(base[1])};
+  const std::vector<double> range =
+      data.numbers("scale_range", {.fallback = std::vector<double>{0.5, 2}, .max = 16, .above = 0, .count = 2});
+  if (range[0] > range[1]) throw data.error("scale_range", "least ratio first", "the larger one");
+  o.min_ratio = range[0];
+  o.max_ratio = range[1];
+  o.cat_max_ratio = data.number("cat_max_ratio", {.fallback = 0.75, .max = 1, .above = 0});
+  o.distort = data.boolean("distort", {.fallback = true});
+  return o;
+}
+
 data::RandomResizedCrop::Options random_resized_crop(const Config& data, int crop_height, int crop_width) {
   if (crop_height == 0 || crop_height != crop_width)
     throw data.error("crop", "one side of a square for augment = \"random_resized_crop\"",
@@ -66,79 +73,30 @@ data::RandomResizedCrop::Options random_resized_crop(const Config& data, int cro
   return o;
 }
 
-std::unique_ptr<data::Dataset> make_list_folder(const Config& data, const std::string& split, const DatasetUse& use) {
-  data::ListFolder::Options o{.folder = data.path("root"), .phase = split, .needs_info = use.needs_info};
-  o.list_folder = data.text("lists", {.fallback = ""});
-  if (data.has("labels"))
-    o.classes =
-        data.choice("labels", {"cityscapes", "camvid"}) == "camvid" ? data::camvid_labels() : data::cityscapes_labels();
-  return std::make_unique<data::ListFolder>(o);
-}
-
-std::unique_ptr<data::Dataset> make_cityscapes(const Config& data, const std::string& split) {
-  using Labels = data::Cityscapes::Labels;
-  data::Cityscapes::Options o{.root = data.path("root"), .split = split};
-  const std::string labels = data.choice("labels", {"auto", "train_ids", "label_ids"}, {.fallback = "auto"});
-  o.labels = labels == "auto" ? Labels::automatic : labels == "train_ids" ? Labels::train_ids : Labels::label_ids;
-  return std::make_unique<data::Cityscapes>(o);
-}
-
-std::unique_ptr<data::Dataset> make_image_folder(const Config& data, const std::string& split, const DatasetUse& use) {
-  return std::make_unique<data::ImageFolder>(
-      data::ImageFolder::Options{.root = data.path("root"),
-                                 .split = split,
-                                 .class_names = data.text("class_names", {.fallback = ""}),
-                                 .needs_info = use.needs_info});
-}
-
-// Number of scenes and seed of a split. Splits differ by seed, so no scene of one is in another.
-template <typename Options>
-void synthetic_split(const Config& data, const std::string& split, Options& o) {
-  const int64_t train_size = data.integer("train_size", {.fallback = 1000, .min = 1});
-  const int64_t val_size = data.integer("val_size", {.fallback = 50, .min = 1});
-  const auto scene_seed = static_cast<uint64_t>(data.integer("scene_seed", {.fallback = 0, .min = 0}));
-  o.size = split == "train" ? train_size : val_size;
-  o.seed = 3 * scene_seed + (split == "train" ? 0 : split == "val" ? 1 : 2);
-}
-
-std::unique_ptr<data::Dataset> make_shapes(const Config& data, const std::string& split) {
-  using Shapes = data::SyntheticShapes;
-  Shapes::Options o{.name = "shapes/" + split};
-  o.height = data.integer32("height", {.fallback = 64, .min = 16, .max = 4096});
-  o.width = data.integer32("width", {.fallback = 64, .min = 16, .max = 4096});
-  o.shapes = data.integer32("shapes", {.fallback = 4, .min = 1, .max = Shapes::kMaxShapes});
-  o.textures = data.integer32("textures", {.fallback = 3, .min = 1, .max = Shapes::kMaxTextures});
-  synthetic_split(data, split, o);
-  return std::make_unique<Shapes>(o);
-}
-
-std::unique_ptr<data::Dataset> make_synthetic(const Config& data, const std::string& split) {
-  data::SyntheticStreets::Options o;
-  o.height = data.integer32("height", {.fallback = 256, .min = 32, .max = 4096});
-  o.width = data.integer32("width", {.fallback = 512, .min = 32, .max = 8192});
-  synthetic_split(data, split, o);
-  return std::make_unique<data::SyntheticStreets>(o);
-}
-
 }  // namespace
 
 DataSettings data_settings(const Config& config) {
   const Config data = config.table("data");
   DataSettings s;
-  s.kind = data.choice("kind", kKinds);
-  std::vector<std::string> recipes{"rotate_scale_crop", "resize_crop"};
+  s.kind = dataset_kind(config);
+  std::vector<std::string> recipes{"rotate_scale_crop", "resize_crop", "scale_crop_distort"};
   // A label map would have to follow it; a class stays what it is.
   if (of_whole_images(s.kind)) recipes.insert(recipes.begin(), "random_resized_crop");
   const std::string recipe = data.choice("augment", recipes, {.fallback = recipes.front()});
   std::tie(s.crop_height, s.crop_width) = crop_size(data, recipe == "random_resized_crop" ? 224 : 0);
   if (recipe != "rotate_scale_crop") refuse(data, {"random_rotate", "random_scale"}, "rotate_scale_crop", recipe);
   if (recipe != "resize_crop") refuse(data, {"shortest_edge", "max_long_edge"}, "resize_crop", recipe);
+  if (recipe != "scale_crop_distort")
+    refuse(data, {"base_size", "scale_range", "cat_max_ratio", "distort"}, "scale_crop_distort", recipe);
   if (recipe != "random_resized_crop") refuse(data, {"crop_area"}, "random_resized_crop", recipe);
   if (recipe == "resize_crop") {
     const data::ResizeCropTransform::Options options = resize_crop(data);
     if (s.crop_height == 0 && options.shortest_edge.size() > 1)
       throw data.error("crop", "a size, as images of several sizes make no batch", "none");
     s.augment = options;
+  } else if (recipe == "scale_crop_distort") {
+    if (s.crop_height == 0) throw data.error("crop", "a size, as images of several sizes make no batch", "none");
+    s.augment = scale_crop_distort(data);
   } else if (recipe == "random_resized_crop") {
     s.augment = random_resized_crop(data, s.crop_height, s.crop_width);
   } else {
@@ -156,28 +114,26 @@ DataSettings data_settings(const Config& config) {
   return s;
 }
 
-std::unique_ptr<data::Dataset> make_dataset(const Config& config, const std::string& split, const DatasetUse& use) {
-  const Config data = config.table("data");
-  const std::string kind = data.choice("kind", kKinds);
-  if (kind == "list_folder") return make_list_folder(data, split, use);
-  if (kind == "image_folder") return make_image_folder(data, split, use);
-  if (kind == "synthetic_shapes") return make_shapes(data, split);
-  if (kind == "cityscapes") return make_cityscapes(data, split);
-  return make_synthetic(data, split);
-}
-
 std::unique_ptr<data::Transform> make_train_transform(const DataSettings& settings) {
   if (const auto* o = std::get_if<data::ResizeCropTransform::Options>(&settings.augment))
     return std::make_unique<data::ResizeCropTransform>(*o);
+  if (const auto* o = std::get_if<data::ScaleCropDistort::Options>(&settings.augment))
+    return std::make_unique<data::ScaleCropDistort>(*o);
   if (const auto* o = std::get_if<data::RandomResizedCrop::Options>(&settings.augment))
     return std::make_unique<data::RandomResizedCrop>(*o);
   return std::make_unique<data::TrainTransform>(std::get<data::TrainTransform::Options>(settings.augment));
 }
 
 std::unique_ptr<data::Transform> make_crop_transform(const DataSettings& settings) {
+  // A crop larger than the image shows around it what the training crops show there.
+  if (std::holds_alternative<data::ScaleCropDistort::Options>(settings.augment))
+    return std::make_unique<data::ScaleCropDistort>(data::ScaleCropDistort::Options{.crop_height = settings.crop_height,
+                                                                                    .crop_width = settings.crop_width,
+                                                                                    .cat_max_ratio = 1,
+                                                                                    .flip = false,
+                                                                                    .distort = false});
   data::TrainTransform::Options o{
       .crop_height = settings.crop_height, .crop_width = settings.crop_width, .flip = false};
-  // A crop larger than the image shows around it what the training crops show there.
   if (const auto* recipe = std::get_if<data::ResizeCropTransform::Options>(&settings.augment))
     o.image_padding = {.reflect = false, .value = recipe->image_pad};
   return std::make_unique<data::TrainTransform>(o);

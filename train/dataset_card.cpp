@@ -29,11 +29,16 @@ DatasetCard card_of(const data::Dataset& dataset) { return {dataset.mean(), data
 
 DatasetCard configured_card(const Config& config) {
   const std::string kind = data_settings(config).kind;
-  const bool absent =
-      (kind == "image_folder" || kind == "cityscapes") && !std::filesystem::exists(config.table("data").path("root"));
-  if (!absent) return card_of(*make_dataset(config, "val"));
+  const bool published = kind == "image_folder" || kind == "cityscapes" || kind == "camvid" ||
+                         kind.starts_with("coco_stuff");
+  const bool absent = published && !std::filesystem::exists(config.table("data").path("root"));
+  if (!absent) return card_of(*make_dataset(config, "val", {.cache = false}));
   if (kind == "image_folder") return imagenet_card(config);
-  return {.mean = data::kCityscapesMean, .std = data::kCityscapesStd, .classes = data::cityscapes_labels()};
+  if (kind == "cityscapes")
+    return {.mean = data::kCityscapesMean, .std = data::kCityscapesStd, .classes = data::cityscapes_labels()};
+  return {.mean = data::kImagenetMean,
+          .std = data::kImagenetStd,
+          .classes = kind == "camvid" ? data::camvid_labels() : data::coco_stuff_labels()};
 }
 
 }  // namespace segrt::train

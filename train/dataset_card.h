@@ -15,7 +15,7 @@ struct DatasetCard {
 DatasetCard card_of(const data::Dataset& dataset);
 
 // The card of the dataset that a configuration names, for weight files that carry none. What photos such weights are
-// asked about is another matter, so Cityscapes and ImageNet need not be there: their classes, mean and std are known
+// asked about is another matter, so published data sets need not be there: their classes, mean and std are known
 // (ImageNet's class names from data.class_names, else "class 0", ...). Throws ConfigError, FileError.
 DatasetCard configured_card(const Config& config);
 

@@ -43,8 +43,8 @@ std::string rows(const Image& label) {
 }
 
 struct Tree : test::CityscapesTree {
-  CityscapesConversion::Result convert(From from = From::label_ids, bool force = false) const {
-    return CityscapesConversion{.root = root(), .split = "train", .from = from, .force = force}.run();
+  Conversion::Result convert(From from = From::label_ids, bool force = false) const {
+    return CityscapesConversion{.root = root(), .split = "train", .from = from}.plan().run(force);
   }
 };
 
@@ -118,17 +118,18 @@ TEST_CASE_FIXTURE(Tree, "a conversion writes what is missing or old, and all of 
   const fs::path first = label_path("train", "aachen/a_1", kTrainIds),
                  second = label_path("train", "ulm/u_1", kTrainIds);
   int64_t calls = 0, last = 0;
-  const auto result = CityscapesConversion{
-      .root = root(), .split = "train", .progress = [&](int64_t done, int64_t total) {
-        CHECK(total == 2);
-        ++calls;
-        last = done;
-      }}.run();
+  const Conversion plan = CityscapesConversion{.root = root(), .split = "train"}.plan();
+  const auto result = plan.run(false, [&](int64_t done, int64_t total) {
+    CHECK(total == 2);
+    ++calls;
+    last = done;
+  });
   CHECK(calls == 2);
   CHECK(last == 2);
   CHECK(result.written == 2);
   CHECK(result.up_to_date == 0);
   CHECK(result.errors.empty());
+  CHECK(test::read_file(root() / "train.txt") == "aachen/a_1\nulm/u_1\n");
   // What the dataset makes of the label ids on the way is what the files hold now.
   const Cityscapes from_ids({.root = root(), .labels = Cityscapes::Labels::label_ids});
   const Cityscapes from_files({.root = root(), .labels = Cityscapes::Labels::train_ids});
@@ -159,6 +160,26 @@ TEST_CASE_FIXTURE(Tree, "a bad file does not keep the others from being converte
   size_t files = 0;  // and no temporary one
   for ([[maybe_unused]] const auto& file : fs::directory_iterator(root() / "gtFine/train/ulm")) ++files;
   CHECK(files == 5);
+}
+
+TEST_CASE_FIXTURE(Tree, "outlines that cross themselves are converted by Pillow's rule") {
+  // What Pillow 13.0 paints of the same corners, as in tests/data/polygon_test.cpp.
+  add_polygons("train", "ulm/u_1",
+               annotation(R"({"label": "truckgroup", "polygon": [[1, 1], [10, 7], [10, 1], [1, 7]]})", 9, 12));
+  CHECK(convert(From::polygons).written == 1);
+  const Image label = read_label(label_path("train", "ulm/u_1", kTrainIds));
+  const std::string picture =
+      "............"
+      ".#........#."
+      ".##......##."
+      ".####..####."
+      ".##########."
+      ".####..####."
+      ".##......##."
+      ".#........#."
+      "............";
+  REQUIRE(label.pixels.size() == picture.size());
+  for (size_t i = 0; i < picture.size(); ++i) CHECK(label.pixels[i] == (picture[i] == '#' ? 14 : 255));
 }
 
 TEST_CASE_FIXTURE(Tree, "polygons and label ids of the same annotation give the same map") {

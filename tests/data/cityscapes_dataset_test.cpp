@@ -71,6 +71,36 @@ TEST_CASE_FIXTURE(Tree, "cityscapes: the key picks the label maps") {
   CHECK(label(Labels::label_ids) == 0);
 }
 
+TEST_CASE_FIXTURE(Tree, "cityscapes: trainval is both splits, by city, then name") {
+  add_image("train", "ulm/u_1");
+  add_label("train", "ulm/u_1", kTrainIds, 3, 4);
+  const Image b = add_image("val", "bonn/b_1");
+  add_label("val", "bonn/b_1", kIds, 7, 8);
+  const Cityscapes dataset({.root = root(), .split = "trainval"});
+  REQUIRE(dataset.size() == 2);
+  CHECK(dataset.name() == "cityscapes/trainval");
+  CHECK(dataset.load(0).name == "leftImg8bit/val/bonn/b_1_leftImg8bit.png");
+  CHECK(dataset.load(0).image == b);
+  CHECK(dataset.load(0).label.pixels[0] == 0);
+  CHECK(dataset.load(1).name == "leftImg8bit/train/ulm/u_1_leftImg8bit.png");
+  CHECK(dataset.load(1).label.pixels[0] == 3);
+  CHECK(dataset.files(1) ==
+        std::vector<std::filesystem::path>{image_path("train", "ulm/u_1"), label_path("train", "ulm/u_1", kTrainIds)});
+}
+
+TEST_CASE_FIXTURE(Tree, "cityscapes: what is missing is listed where it is asked for") {
+  add_image("train", "ulm/u_1");
+  add_image("train", "ulm/u_2");
+  add_label("train", "ulm/u_1", kTrainIds, 3, 4);
+  add_label("train", "ulm/u_3", kTrainIds, 3, 4);
+  std::vector<std::string> problems;
+  const Cityscapes dataset({.root = root(), .split = "train", .problems = &problems});
+  CHECK(dataset.size() == 1);
+  REQUIRE(problems.size() == 2);
+  CHECK(contains(problems[0], "ulm/u_3_gtFine_labelTrainIds.png: label map without an image"));
+  CHECK(contains(problems[1], "ulm/u_2_leftImg8bit.png: image without a label map"));
+}
+
 TEST_CASE_FIXTURE(Tree, "cityscapes: test images have no labels") {
   const Image image = add_image("test", "berlin/b_1_1");
   add_label("test", "berlin/b_1_1", kIds, 0, 1);

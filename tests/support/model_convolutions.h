@@ -57,6 +57,7 @@ inline void collect_convolutions(const OpEvent& e, bool training, ConvProblems& 
     add(ConvOp::forward,
         {.bias = given(2), .residual = given(3), .relu = relu != e.attributes.end() && relu->second[0] != 0});
     if (training) add(ConvOp::backward_input);
+    if (training && !given(2)) add(ConvOp::forward, {.statistics = true});  // of the batch norm after it
   }
   if (training) add(ConvOp::backward_weight);
 }
