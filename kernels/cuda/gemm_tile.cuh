@@ -236,6 +236,13 @@ inline int narrow(std::string_view op, std::string_view what, int64_t value) {
   return static_cast<int>(value);
 }
 
+// The last two dimensions of t: [rows, depths] in memory where depth is contiguous, [depths, rows] where rows are.
+template <typename T, Contiguous kOrder>
+MatrixSource<T, kOrder> matrix_source(std::string_view op, const Tensor& t, int rows, int depths) {
+  const int stride = narrow(op, "columns", t.dim(-1));
+  return {t.data<T>(), stride, rows, depths, is_aligned(t.raw()) && stride % kVec<T> == 0};
+}
+
 // Which tile a block computes. Blocks that share rows are neighbours, so that the rows are fetched once and then found
 // in L2; `column_tiles` of them follow each other.
 struct TilePlace {

@@ -68,12 +68,6 @@ __global__ void __launch_bounds__(kTileThreads)
   Tile::write(shared, sums, place.row, place.column, output);
 }
 
-template <typename T, Contiguous kOrder>
-MatrixSource<T, kOrder> source(const Tensor& t, int rows, int depths) {
-  const int64_t stride = t.dim(1);
-  return {t.data<T>(), stride, rows, depths, is_aligned(t.raw()) && stride % kVec<T> == 0};
-}
-
 struct Extras {
   const Tensor *bias = nullptr, *slope_at = nullptr;
   Tensor* pre = nullptr;
@@ -101,7 +95,8 @@ void run(const Tensor& a, const Tensor& b, const Extras& extras, Tensor& y) {
     const int column_tiles = ceil_div(columns, kColumns);
     launch(a.device(), linear_kernel<Math, kOrderB>,
            {.grid = int64_t{ceil_div(rows, kTileRows)} * column_tiles, .block = kTileThreads},
-           source<T, Contiguous::depth>(a, rows, depths), source<T, kOrderB>(b, columns, depths), output, column_tiles);
+           matrix_source<T, Contiguous::depth>("linear", a, rows, depths),
+           matrix_source<T, kOrderB>("linear", b, columns, depths), output, column_tiles);
   });
 }
 }  // namespace
