@@ -20,8 +20,9 @@ def run(*command):
 
 def demangle(name):
     text = run("c++filt", name).strip()
-    text = re.sub(r"segrt::|kernels::cuda::|kernels::|cuda::|\(anonymous namespace\)::|\(Contiguous\)|^void ", "", text)
-    return text.split("(")[0].replace(" >", ">").replace(", 0, 0>", ">").replace(", 0, 1>", ">").replace(", 1, 1>", ">")
+    text = re.sub(r"segrt::|kernels::|cuda::|\(anonymous namespace\)::|^void ", "", text)
+    text = re.sub(r", \(Contiguous\)[01]", "", text)
+    return text.split("(")[0].replace(" >", ">")
 
 
 def mnemonic(instruction):
