@@ -43,7 +43,8 @@ SEGRT_DEVICE void add_row(const DepthwiseProblem<T>& p, const T* row, int first,
 // lanes take neighbouring channel vectors. Reads the source kSide times a row from L1/L2 (by threads of neighbouring
 // rows) and about once from HBM, writes y once. Dynamic shared memory: taps * channels floats.
 template <typename T, int kSide, int kStride>
-__global__ void __launch_bounds__(kDepthwiseThreads) depthwise_strip_kernel(StripProblem<T> problem) {
+__global__ void __launch_bounds__(kDepthwiseThreads, kSide* kStride > 6 ? 1 : 2)
+    depthwise_strip_kernel(StripProblem<T> problem) {
   constexpr int K = kVec<T>;
   const DepthwiseProblem<T>& p = problem.depthwise;
   float* weights = dynamic_shared<float>();
@@ -58,7 +59,7 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise_strip_kernel(Stri
     const PixelPlace at = pixel_place(problem.strips, static_cast<int>(strip));
     const int column = at.w * kStrip;
     float sum[kStrip][K] = {};
-#pragma unroll
+#pragma unroll 1  // a row's pixels fill the registers
     for (int i = 0; i < kSide; ++i) {
       const int h = at.h * kStride - problem.pad_h + i;
       if (h < 0 || h >= p.source_h) continue;
