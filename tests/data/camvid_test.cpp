@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "data/camvid_convert.h"
+#include "data/image_folder.h"
 #include "data/tables.h"
 #include "tests/data/test_files.h"
 #include "tests/support/tensors.h"

@@ -25,7 +25,7 @@ struct MatMatrix {
   uint32_t rows = 0, columns = 0;
   uint8_t class_type = 9;    // mxUINT8_CLASS; 6: double
   uint32_t value_type = 2;   // miUINT8; 9: miDOUBLE
-  std::string values;        // column by column
+  std::string values{};      // column by column
   bool compressed = false;
 
   // The element of the matrix: flags, dimensions, name, values.
