@@ -21,7 +21,8 @@ namespace fs = std::filesystem;
 // For every value of a label map with reduce_zero_label.
 LabelMap reduced(int ignore_index) {
   LabelMap map{};
-  for (size_t v = 0; v < map.size(); ++v) map[v] = static_cast<uint8_t>(v == 0 ? ignore_index : static_cast<int>(v) - 1);
+  for (size_t v = 0; v < map.size(); ++v)
+    map[v] = static_cast<uint8_t>(v == 0 ? ignore_index : static_cast<int>(v) - 1);
   map[static_cast<size_t>(ignore_index)] = static_cast<uint8_t>(ignore_index);
   return map;
 }
@@ -79,18 +80,16 @@ void SuffixFolders::pair_up(size_t index) {
                                 options_.label_suffix, options_.converter));
   for (const std::string& key : labelled)
     if (!std::binary_search(keys.begin(), keys.end(), key))
-      report_missing(options_.problems,
-                     fmt::format("{}: label map without an image: there is no {}",
-                                 (labels / (key + options_.label_suffix)).string(),
-                                 (images / (key + options_.image_suffix)).string()));
+      report_missing(options_.problems, fmt::format("{}: label map without an image: there is no {}",
+                                                    (labels / (key + options_.label_suffix)).string(),
+                                                    (images / (key + options_.image_suffix)).string()));
   for (const std::string& key : keys) {
     if (std::binary_search(labelled.begin(), labelled.end(), key))
       pairs_.push_back({key, index});
     else
-      report_missing(options_.problems,
-                     fmt::format("{}: image without a label map: there is no {}",
-                                 (images / (key + options_.image_suffix)).string(),
-                                 (labels / (key + options_.label_suffix)).string()));
+      report_missing(options_.problems, fmt::format("{}: image without a label map: there is no {}",
+                                                    (images / (key + options_.image_suffix)).string(),
+                                                    (labels / (key + options_.label_suffix)).string()));
   }
 }
 

@@ -16,7 +16,7 @@
 namespace segrt::train {
 
 struct DataSettings {
-  std::string kind;               // dataset_kind
+  std::string kind;                     // dataset_kind
   int crop_height = 0, crop_width = 0;  // of either recipe; 0: none
   std::variant<data::TrainTransform::Options, data::ResizeCropTransform::Options, data::RandomResizedCrop::Options>
       augment;

@@ -48,8 +48,7 @@ size_t verify(const data::Dataset& dataset, const std::filesystem::path& file) {
 int cache(const CacheArguments& a) {
   const Config config = Config::load(a.config, a.common.set);
   train::data_settings(config);  // its keys are known
-  const std::string folder =
-      a.output.empty() ? config.table("data").text("cache", {.fallback = ""}) : a.output;
+  const std::string folder = a.output.empty() ? config.table("data").text("cache", {.fallback = ""}) : a.output;
   if (folder.empty())
     throw ArgumentError("cache: name the folder for it with -o, or as data.cache in the configuration");
   size_t damaged = 0;

@@ -115,8 +115,9 @@ void add_camvid(CLI::App& app, std::vector<Command>& commands) {
   command.add_option("--labels", a->labels, "folder of the colours, *_L.png (default: ROOT/LabeledApproved_full)");
   command.add_option("--split", a->split, "all frames are of this split: train, val or test (default: by their names)")
       ->check(CLI::IsMember({"train", "val", "test"}));
-  command.add_option("--classes", a->classes,
-                     "exact: 11 of the 32 colours, all else is ignored; segnet: colours in groups, as SegNet's labels")
+  command
+      .add_option("--classes", a->classes,
+                  "exact: 11 of the 32 colours, all else is ignored; segnet: colours in groups, as SegNet's labels")
       ->capture_default_str()
       ->check(CLI::IsMember({"exact", "segnet"}));
   command.add_flag("--strict", a->strict,
@@ -131,9 +132,10 @@ void add_coco_stuff(CLI::App& app, data::CocoStuff release, std::vector<Command>
   const bool is_10k = release == data::CocoStuff::k10;
   CLI::App& command = *app.add_subcommand(is_10k ? "coco_stuff10k" : "coco_stuff164k",
                                           "write the label maps of COCO-Stuff " + std::string(is_10k ? "10k" : "164k"));
-  command.add_option("root", a->root,
-                     is_10k ? "the folder that holds images, annotations and imageLists"
-                            : "the folder that holds images and annotations, each with train2017 and val2017")
+  command
+      .add_option("root", a->root,
+                  is_10k ? "the folder that holds images, annotations and imageLists"
+                         : "the folder that holds images and annotations, each with train2017 and val2017")
       ->required();
   command.add_flag("--strict", a->strict, "a tree of another number of images than published is an error");
   add_output(command, *a);
