@@ -12,7 +12,7 @@
 #include "core/parallel.h"
 #include "core/random.h"
 #include "kernels/elementwise.h"
-#include "kernels/vendor/cudnn_conv.h"
+#include "kernels/vendor_choices.h"
 #include "models/captured_inference.h"
 #include "train/network_input.h"
 #include "train/optimizer.h"
@@ -56,9 +56,9 @@ class Workload {
     model_->set_training(training_);
     inference_ = std::make_unique<models::CapturedInference>(*model_);
     if (training_) {
-      train::Sgd::Options options = train::train_settings(config).optimizer;
+      train::Optimizer::Options options = train::train_settings(config).optimizer;
       options.schedule = {};  // the weights of a few steps on noise shall stay near where they started
-      optimizer_ = std::make_unique<train::Sgd>(*model_, options);
+      optimizer_ = train::Optimizer::create(*model_, options);
       step_ = std::make_unique<train::TrainingStep>(*model_, *optimizer_,
                                                     train::TrainingStep::Options{.capture = a.capture});
     }
@@ -88,7 +88,7 @@ class Workload {
   bool training_, capture_;
   std::unique_ptr<models::Model> model_;
   std::unique_ptr<models::CapturedInference> inference_;
-  std::unique_ptr<train::Sgd> optimizer_;
+  std::unique_ptr<train::Optimizer> optimizer_;
   std::unique_ptr<train::TrainingStep> step_;
   Tensor input_, labels_;
 };
@@ -100,15 +100,15 @@ int64_t peak_resident_bytes() {
   return int64_t{usage.ru_maxrss} * 1024;
 }
 
-// Who computes which convolution on a GPU, and what was measured to decide it.
+// Who computes what on a GPU, and what was measured to decide it.
 void explain(Device& device) {
-  const std::vector<kernels::vendor::ConvChoice> choices = kernels::vendor::conv2d_choices(device);
-  if (choices.empty()) fmt::print("no convolution was offered to a vendor library\n");
+  const std::vector<kernels::VendorChoice> choices = kernels::vendor_choices(device);
+  if (choices.empty()) fmt::print("nothing was offered to a vendor library\n");
   const auto ms = [](double t) { return t > 0 ? fmt::format("{:.3f} ms", t) : std::string("not timed"); };
   for (const auto& c : choices)
-    fmt::print("{}\n    {}; cuDNN {}, own {}, workspace {:.1f} MiB\n", c.problem,
-               c.engine.empty() ? "own kernel" : "cuDNN " + c.engine, ms(c.plan_ms), ms(c.own_ms),
-               static_cast<double>(c.workspace_bytes) / (1 << 20));
+    fmt::print("{}\n    {}; {} {}, without it {}, workspace {:.1f} MiB\n", c.problem,
+               c.engine.empty() ? "without " + c.library : c.library + " " + c.engine, c.library, ms(c.plan_ms),
+               ms(c.own_ms), static_cast<double>(c.workspace_bytes) / (1 << 20));
 }
 
 int bench(const Arguments& a) {
@@ -183,7 +183,8 @@ int main(int argc, char** argv) {
   app.add_option("--warmup", a.warmup, "runs before them")->capture_default_str()->check(CLI::Range(0, 1000));
   app.add_flag("!--no-capture", a.capture, "on CUDA: run operator by operator in place of replaying a graph");
   app.add_option("--json", a.json, "write the figures and all that is needed to repeat them to this file");
-  app.add_flag("--explain", a.explain, "on a GPU: which engine computes each convolution, and what was measured");
+  app.add_flag("--explain", a.explain,
+               "on a GPU: who computes each convolution and matrix product, and what was measured");
   apps::add_device_options(app, a.common);
   apps::add_set_option(app, a.common);
   return apps::run_program(app, argc, argv, [&] { return bench(a); });

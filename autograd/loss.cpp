@@ -85,24 +85,27 @@ Var upsample(const Var& scores, const kernels::UpsampleTaps& taps) {
   });
 }
 
+namespace {
+kernels::UpsampleLossOptions kernel_options(const SegmentationLossOptions& o) {
+  return {o.ignore_index, o.class_weight.defined() ? &o.class_weight : nullptr, o.count_ignored};
+}
+}  // namespace
+
 SegmentationLoss upsample_cross_entropy(const Var& scores, const kernels::UpsampleTaps& taps, const Tensor& labels,
-                                        int ignore_index, const Tensor& class_weight) {
+                                        const SegmentationLossOptions& o) {
   const DType dtype = loss_dtype(scores.value());
   Device& device = scores.device();
   Tensor loss = Tensor::empty({1}, dtype, device), weight_sum = Tensor::empty({1}, dtype, device);
   Tensor log_sum_exp = Tensor::empty(labels.shape(), dtype, device);
   Tensor correct = Tensor::empty({1}, DType::i64, device);
-  kernels::upsample_cross_entropy_forward(scores.value(), taps, labels,
-                                          {ignore_index, class_weight.defined() ? &class_weight : nullptr}, loss,
-                                          weight_sum, log_sum_exp, correct);
+  kernels::upsample_cross_entropy_forward(scores.value(), taps, labels, kernel_options(o), loss, weight_sum,
+                                          log_sum_exp, correct);
   // One log-sum-exp a pixel is kept; the softmax itself is computed again from the scores.
   Var loss_var = record("upsample_cross_entropy", {scores}, loss,
-                        [sv = scores.value(), taps, labels, ignore_index, class_weight, log_sum_exp,
-                         weight_sum](const Tensor& dy) -> Grads {
+                        [sv = scores.value(), taps, labels, o, log_sum_exp, weight_sum](const Tensor& dy) -> Grads {
                           Tensor dscores = Tensor::like(sv);
-                          kernels::upsample_cross_entropy_backward(
-                              sv, taps, labels, {ignore_index, class_weight.defined() ? &class_weight : nullptr},
-                              log_sum_exp, weight_sum, dy, dscores);
+                          kernels::upsample_cross_entropy_backward(sv, taps, labels, kernel_options(o), log_sum_exp,
+                                                                   weight_sum, dy, dscores);
                           return {dscores};
                         });
   return {loss_var, correct, weight_sum};

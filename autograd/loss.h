@@ -26,10 +26,15 @@ Var upsample(const Var& scores, const kernels::UpsampleTaps& taps);
 struct SegmentationLoss {
   Var loss;           // [1]: mean cross-entropy over the pixels that count
   Tensor correct;     // i64 [1]: of those, how many the network gets right
-  Tensor weight_sum;  // [1]: their number (weighted if classes are)
+  Tensor weight_sum;  // [1]: what the loss was divided by
+};
+struct SegmentationLossOptions {
+  int ignore_index = 255;
+  Tensor class_weight = {};    // [C] f32 or undefined
+  bool count_ignored = false;  // kernels::UpsampleLossOptions
 };
 // scores [N,h,w,C], labels u8 [N,H,W]. Never stores [N,H,W,C].
 SegmentationLoss upsample_cross_entropy(const Var& scores, const kernels::UpsampleTaps& taps, const Tensor& labels,
-                                        int ignore_index = 255, const Tensor& class_weight = {});
+                                        const SegmentationLossOptions& o = {});
 
 }  // namespace segrt::autograd

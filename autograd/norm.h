@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/tape.h"
+#include "kernels/conv.h"
 
 namespace segrt::autograd {
 
@@ -15,5 +16,11 @@ struct BatchNormState {
 // y = act(bn(x) + residual).  x [...,C]; weight, bias [C] f32 (f64 with f64 x); residual like x or undefined.
 Var batch_norm(const Var& x, const Var& weight, const Var& bias, const BatchNormState& state, const Var& residual = {},
                bool relu = false);
+
+// y = act(bn(conv2d(x, w)) + residual): conv2d without bias (autograd/conv.h), then batch_norm, in values and
+// gradients. One operator, so that in training the convolution may compute the statistics as well
+// (kernels::conv2d_forward_statistics).
+Var conv_batch_norm(const Var& x, const Var& w, const kernels::ConvGeometry& g, const Var& weight, const Var& bias,
+                    const BatchNormState& state, const Var& residual = {}, bool relu = false);
 
 }  // namespace segrt::autograd

@@ -28,10 +28,16 @@ CASES = {  # name, mode, NxHxW, precision
                   ("forward bf16", "forward", "1x512x1024", "bf16")],
 }
 CASES["dynamic_raw_l16"] = CASES["dynamic_a"]
+CASES["dabnet_r_p2"] = CASES["dabnet_e"] = CASES["dynamic_a"]
 
 
 def peer(network):
     """The network and one training step of it in PyTorch: (module, fold_norms, step(image, label))."""
+    if network.startswith("dabnet"):
+        import dabnet_pytorch as dabnet
+        model = dabnet.build(network)
+        optimizer = dabnet.optimizer(network, model)
+        return model, dabnet.fold_norms, lambda image, label: dabnet.train_step(model, optimizer, image, label)
     if network.startswith("dynamic"):
         import dynamic_pytorch as dynamic
         model = dynamic.build(network)

@@ -15,7 +15,7 @@ function(segrt_folder)
   file(MAKE_DIRECTORY ${stage})
   file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${stage}/${ARG_NAME} SYMBOLIC)
 
-  add_library(${target} STATIC ${ARG_SOURCES})
+  add_library(${target} ${ARG_SOURCES})
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${stage}> $<INSTALL_INTERFACE:include/segrt>)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(${target} PUBLIC ${ARG_PUBLIC} PRIVATE $<BUILD_INTERFACE:segrt_flags> ${ARG_PRIVATE})

@@ -44,6 +44,13 @@ if(SEGRT_CCACHE)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${SEGRT_CCACHE})
 endif()
 
+if(SEGRT_BUNDLE)
+  set(BUILD_SHARED_LIBS ON)  # many programs, one copy of the kernels
+endif()
+if(BUILD_SHARED_LIBS)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
+endif()
+
 if(SEGRT_CUDA STREQUAL "ON")
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 90)
@@ -58,8 +65,13 @@ if(SEGRT_CUDA STREQUAL "ON")
 endif()
 
 if(SEGRT_BUNDLE)
-  set(CMAKE_INSTALL_RPATH "$ORIGIN/../lib:$ORIGIN/../../lib")
-  add_link_options(LINKER:--disable-new-dtags)
+  set(CMAKE_INSTALL_RPATH "$ORIGIN:$ORIGIN/../lib:$ORIGIN/../../lib")
+  add_link_options(LINKER:--disable-new-dtags,--as-needed)
+  add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>")
+  if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
+    add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:--compress-mode=size>)
+  endif()
 endif()
 
 # Flags of every target in this project (and of none that uses the installed package).
@@ -75,7 +87,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 stores some 32-byte constants wrong with 32-byte moves (std::vector<int64_t>{1, 1, 0, 0} comes out as 1 1 1 1); with
   # 16-byte ones it does not. tests/core/compiler_test.cpp holds the cases.
   check_cxx_compiler_flag("-mmove-max=128 -mstore-max=128" SEGRT_CXX_HAS_MOVE_MAX)
-  if(SEGRT_NATIVE AND SEGRT_CXX_HAS_MOVE_MAX)
+  if(SEGRT_CXX_HAS_MOVE_MAX)
     target_compile_options(segrt_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-mmove-max=128 -mstore-max=128>)
   endif()
   # 512-bit vectors: the CPU kernels are memory- and FMA-bound loops over channels.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/device.h"
+#include "data/image.h"
 
 namespace segrt::data {
 
@@ -62,6 +63,7 @@ struct Batch {
   std::span<int64_t> classes;      // [size]; empty but for a labelled classification dataset
   std::vector<std::string> names;  // of the samples, in the order of the batch
   std::vector<int64_t> samples;    // their indices in the dataset
+  std::vector<ImageSize> content;  // of each sample, as Sample::content; may be empty: all is image
   HostBuffer memory;               // what images, labels and classes point into
 };
 

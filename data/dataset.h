@@ -16,6 +16,9 @@ struct Sample {
   Image image;       // [h,w,3] RGB
   Image label;       // [h,w,1] class indices or the ignore index; empty without ground truth and in classification
   std::string name;  // path relative to the data folder, or another name that is unique in the dataset
+  // After some recipes: the rows and columns from the top left that are image. The rest is padding, which is to be 0
+  // after normalisation, whatever bytes stand there. {0, 0}: all is image.
+  ImageSize content{};
 };
 
 // A prediction in the form in which others read it: a PNG of one channel.

@@ -61,7 +61,9 @@ Image gather(const Image& x, std::span<const int> rows, std::span<const int> col
       continue;
     }
     const uint8_t* source = x.row(source_row);
-    if (run) {
+    if (i > 0 && source_row == rows[static_cast<size_t>(i) - 1]) {  // as where nearest resizing enlarges
+      std::memcpy(out, y.row(i - 1), y.row_bytes());
+    } else if (run) {
       std::memcpy(out, source + static_cast<size_t>(columns.front()) * channels, y.row_bytes());
     } else if (channels == 3) {
       for (const int j : columns) {
@@ -70,6 +72,8 @@ Image gather(const Image& x, std::span<const int> rows, std::span<const int> col
         *out++ = j < 0 ? pad : pixel[1];
         *out++ = j < 0 ? pad : pixel[2];
       }
+    } else if (channels == 1) {
+      for (const int j : columns) *out++ = j < 0 ? pad : source[j];
     } else {
       for (const int j : columns)
         for (size_t c = 0; c < channels; ++c) *out++ = j < 0 ? pad : source[static_cast<size_t>(j) * channels + c];

@@ -12,6 +12,11 @@ namespace segrt::data {
 
 using Rgb = std::array<uint8_t, 3>;
 
+struct ImageSize {
+  int height = 0, width = 0;
+  bool operator==(const ImageSize&) const = default;
+};
+
 // pixels [height,width,channels], rows from the top. Photos have 3 channels (RGB), label maps 1 (class indices).
 struct Image {
   int height = 0, width = 0, channels = 0;

@@ -110,6 +110,13 @@ LabelTable class_names(std::vector<std::string> names) {
   return {.names = std::move(names), .colours = {}, .ignore_index = -1};
 }
 
+Image reduce_zero_label(Image label, uint8_t ignore_index) {
+  if (label.channels != 1)
+    throw ArgumentError(fmt::format("reduce_zero_label: expected a label map of 1 channel, got {}", label.channels));
+  for (uint8_t& v : label.pixels) v = v == 0 || v == ignore_index ? ignore_index : static_cast<uint8_t>(v - 1);
+  return label;
+}
+
 Image colourise(const Image& label, const LabelTable& table) {
   require_channels("colourise", "label", label, 1);
   std::array<Rgb, 256> colours{};  // black

@@ -43,6 +43,10 @@ LabelTable class_names(std::vector<std::string> names);
 // generic ones.
 LabelTable named_labels(std::vector<std::string> names);
 
+// Label maps whose 0 is "unlabelled" and whose classes count from 1: 0 becomes the ignore index, k becomes k - 1, the
+// ignore index stays. Throws ArgumentError unless label has one channel.
+Image reduce_zero_label(Image label, uint8_t ignore_index = 255);
+
 // label [h,w,1] -> [h,w,3] in the table's colours; values outside the table (ignore_index too) are black.
 // Throws ArgumentError unless label has one channel.
 Image colourise(const Image& label, const LabelTable& table);

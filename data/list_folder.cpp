@@ -106,7 +106,8 @@ void check_label_values(const fs::path& path, const Image& label, int classes, i
                          *first, at / label.width, at % label.width, classes - 1, ignore_index));
 }
 
-ListFolder::ListFolder(const Options& options) : folder_(options.folder) {
+ListFolder::ListFolder(const Options& options)
+    : folder_(options.folder), reduce_zero_label_(options.reduce_zero_label) {
   if (!fs::is_directory(folder_)) fail(folder_, fs::exists(folder_) ? "is not a folder" : "no such folder");
   const fs::path lists = options.list_folder.empty() ? folder_ : options.list_folder;
   name_ = fmt::format("{}/{}", fs::absolute(folder_ / "").lexically_normal().parent_path().filename().string(),
@@ -149,6 +150,8 @@ Sample ListFolder::load(int64_t index) const {
   if (labels_.empty()) return sample;
   sample.label = read_label(paths[1]);
   require_size_of_image(paths[1], sample.label, paths[0], sample.image);
+  if (reduce_zero_label_)
+    sample.label = reduce_zero_label(std::move(sample.label), static_cast<uint8_t>(classes_.ignore_index));
   check_label_values(paths[1], sample.label, classes_.size(), classes_.ignore_index);
   return sample;
 }

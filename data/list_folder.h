@@ -20,6 +20,7 @@ class ListFolder final : public Dataset {
     std::string phase = "train";          // train, val, test, or whatever lists there are
     std::filesystem::path list_folder{};  // where the lists are if not in `folder`
     std::optional<LabelTable> classes{};  // instead of classes.json
+    bool reduce_zero_label = false;       // label maps count classes from 1; 0 is unlabelled
     bool needs_info = true;               // false: info.json is not read (it may be what is about to be made)
   };
   // Reads lists and JSON files, not the images. Throws FileError naming file and line: a list that is missing (the
@@ -42,6 +43,7 @@ class ListFolder final : public Dataset {
   std::filesystem::path folder_;
   std::string name_;
   std::vector<std::string> images_, labels_;  // labels_ is empty or as long as images_
+  bool reduce_zero_label_;
   LabelTable classes_;
   std::array<double, 3> mean_{}, std_{1, 1, 1};
 };

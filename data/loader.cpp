@@ -86,6 +86,7 @@ std::shared_ptr<Loader::Slot> Loader::open_slot() {
   slot->batch.samples = samples_of(opened_);
   slot->batch.size = static_cast<int>(slot->batch.samples.size());
   slot->batch.names.resize(slot->batch.samples.size());
+  slot->batch.content.resize(slot->batch.samples.size());
   if (++opened_.batch == batches_per_epoch_ && options_.endless) opened_ = {opened_.epoch + 1, 0};
   slots_.push_back(slot);
   return slot;
@@ -178,6 +179,7 @@ void Loader::store(Slot& slot, size_t item, const Sample& sample) {
                       "to one size or use batches of 1",
                       image.width, image.height, batch.width, batch.height));
     batch.names[item] = sample.name;
+    batch.content[item] = sample.content;
   }
   std::memcpy(batch.images.data() + item * pixels * 3, image.pixels.data(), pixels * 3);
   if (!batch.classes.empty()) batch.classes[item] = dataset_.class_of(batch.samples[item]);

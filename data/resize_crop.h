@@ -8,11 +8,6 @@
 
 namespace segrt::data {
 
-struct ImageSize {
-  int height = 0, width = 0;
-  bool operator==(const ImageSize&) const = default;
-};
-
 // The size at which the shorter side of height x width is `shortest_edge` and the aspect stays; where the longer side
 // would pass `max_long_edge`, the size at which that one is `max_long_edge`. Sides are int(x + 0.5) of the exact ones,
 // at least 1. Throws ArgumentError for a size below 1.

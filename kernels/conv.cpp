@@ -4,8 +4,9 @@
 
 #include "kernels/check.h"
 #include "kernels/cpu/conv.h"
-#include "kernels/cuda/conv.h"
 #include "kernels/dispatch.h"
+#include "kernels/norm.h"
+#include "kernels/vendor/conv_without_cudnn.h"
 #include "kernels/vendor/cudnn_conv.h"
 
 namespace segrt::kernels {
@@ -70,6 +71,14 @@ void require_like(std::string_view op, std::string_view name, const Tensor& t, c
   require_device(op, name, t, x);
 }
 
+void require_forward(std::string_view op, const Tensor& x, const Tensor& w, const ConvGeometry& g, const Tensor& y) {
+  require_float(op, "x", x);
+  require_defined(op, "w", w);
+  require_like(op, "w", w, x);
+  require_shape(op, "y", y, output_shape(op, x.shape(), w.shape(), g));
+  require_like(op, "y", y, x);
+}
+
 void require_epilogue(std::string_view op, const ConvEpilogue& e, const Tensor& y) {
   if (e.bias != nullptr) require_channel_vector(op, "bias", *e.bias, y);
   if (e.residual != nullptr) {
@@ -78,13 +87,14 @@ void require_epilogue(std::string_view op, const ConvEpilogue& e, const Tensor& 
   }
 }
 
-// On a GPU, cuDNN computes what it is faster at; our own kernels take the rest.
+// On a GPU, cuDNN and cuBLASLt compute what they are faster at; our own kernels take the rest.
 void dispatch_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
                       Tensor& y) {
   on_device(
       x,
       [&]() {
-        if (!vendor::cudnn_conv2d_forward(x, w, epilogue, g, y)) cuda::conv2d_forward(x, w, epilogue, g, y);
+        if (!vendor::cudnn_conv2d_forward(x, w, epilogue, g, y))
+          vendor::conv2d_forward_without_cudnn(x, w, epilogue, g, y);
       },
       [&] { cpu::conv2d_forward(x, w, epilogue, g, y); });
 }
@@ -103,15 +113,23 @@ Shape conv2d_output_shape(const Shape& x, const Shape& w, const ConvGeometry& g)
 
 void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
   constexpr std::string_view op = "conv2d";
-  require_float(op, "x", x);
-  require_defined(op, "w", w);
-  require_like(op, "w", w, x);
-  require_shape(op, "y", y, output_shape(op, x.shape(), w.shape(), g));
-  require_like(op, "y", y, x);
+  require_forward(op, x, w, g, y);
   require_epilogue(op, epilogue, y);
   if (y.numel() == 0) return;
   if (x.numel() == 0 || w.numel() == 0) return forward_of_nothing(x, epilogue, y);
   dispatch_forward(x, w, epilogue, g, y);
+}
+
+void conv2d_forward_statistics(const Tensor& x, const Tensor& w, const ConvGeometry& g, Tensor& y, Tensor& mean,
+                               Tensor& var) {
+  constexpr std::string_view op = "conv2d_forward_statistics";
+  require_forward(op, x, w, g, y);
+  require_channel_vector(op, "mean", mean, y);
+  require_channel_vector(op, "var", var, y);
+  const bool empty = x.numel() == 0 || w.numel() == 0 || y.numel() == 0;
+  if (!empty && x.device().is_cuda() && vendor::cudnn_conv2d_forward_statistics(x, w, g, y, mean, var)) return;
+  conv2d_forward(x, w, {}, g, y);
+  batch_norm_statistics(y, mean, var);
 }
 
 void conv2d_backward_input(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx) {
@@ -127,7 +145,8 @@ void conv2d_backward_input(const Tensor& dy, const Tensor& w, const ConvGeometry
   on_device(
       dy,
       [&]() {
-        if (!vendor::cudnn_conv2d_backward_input(dy, w, g, dx)) cuda::conv2d_backward_input(dy, w, g, dx);
+        if (!vendor::cudnn_conv2d_backward_input(dy, w, g, dx))
+          vendor::conv2d_backward_input_without_cudnn(dy, w, g, dx);
       },
       [&] { cpu::conv2d_backward_input(dy, w, g, dx); });
 }
@@ -149,7 +168,8 @@ void conv2d_backward_weight(const Tensor& x, const Tensor& dy, const ConvGeometr
   on_device(
       x,
       [&]() {
-        if (!vendor::cudnn_conv2d_backward_weight(x, dy, g, dw)) cuda::conv2d_backward_weight(x, dy, g, dw);
+        if (!vendor::cudnn_conv2d_backward_weight(x, dy, g, dw))
+          vendor::conv2d_backward_weight_without_cudnn(x, dy, g, dw);
       },
       [&] { cpu::conv2d_backward_weight(x, dy, g, dw); });
 }

@@ -40,6 +40,13 @@ Shape conv2d_output_shape(const Shape& x, const Shape& w, const ConvGeometry& g)
 // but NHWC and overwrite their output.
 void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y);
 
+// y = conv(x, w) as conv2d_forward, and what batch_norm_statistics (kernels/norm.h) says of y: mean and var [O], f32
+// (f64 where x is f64). On a GPU one pass of cuDNN may compute all of it, from f32 sums of y and y^2: the error of var
+// is then relative to var + mean^2 instead of to var. That is done for 16-bit x alone, and never on a deterministic
+// device.
+void conv2d_forward_statistics(const Tensor& x, const Tensor& w, const ConvGeometry& g, Tensor& y, Tensor& mean,
+                               Tensor& var);
+
 // dx[n,h,w,c] = sum over the (p,q,o,i,j) that read x[n,h,w,c] of dy[n,p,q,o] * w[o,i,j,c'].  dx [N,H,W,C] gives H and
 // W.
 void conv2d_backward_input(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx);

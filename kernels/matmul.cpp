@@ -6,14 +6,20 @@
 #include "kernels/cpu/matmul.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/dispatch.h"
+#include "kernels/vendor/cublaslt_matmul.h"
 
 namespace segrt::kernels {
 namespace {
 constexpr std::string_view kOp = "matmul";
 
+// On a GPU, cuBLASLt computes what it is faster at.
 void dispatch(const Tensor& a, const Tensor& b, const MatmulOptions& options, Tensor& c) {
   on_device(
-      a, [&]() { cuda::matmul(a, b, options, c); }, [&] { cpu::matmul(a, b, options, c); });
+      a,
+      [&]() {
+        if (!vendor::cublaslt_matmul(a, b, options, c)) cuda::matmul(a, b, options, c);
+      },
+      [&] { cpu::matmul(a, b, options, c); });
 }
 
 // K = 0: every sum is empty and c is the bias. One term of zero times zero says the same.

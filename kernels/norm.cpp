@@ -38,6 +38,21 @@ void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var) {
       x, [&] { cuda::batch_norm_statistics(x, mean, var); }, [&] { cpu::batch_norm_statistics(x, mean, var); });
 }
 
+void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t count, Tensor& mean, Tensor& var) {
+  constexpr std::string_view kOp = "batch_norm_from_sums";
+  require_rank(kOp, "sum", sum, 1);
+  require_dtype(kOp, "sum", sum, {DType::f32, DType::f64});
+  require_float(kOp, "sum", sum);  // no f64 on CUDA
+  require_same(kOp, "sum", sum, "sum_squares", sum_squares);
+  require_same(kOp, "sum", sum, "mean", mean);
+  require_same(kOp, "sum", sum, "var", var);
+  if (count < 1) throw ArgumentError(fmt::format("{}: count: expected at least 1, got {}", kOp, count));
+  if (sum.numel() == 0) return;
+  on_device(
+      sum, [&] { cuda::batch_norm_from_sums(sum, sum_squares, count, mean, var); },
+      [&] { cpu::batch_norm_from_sums(sum, sum_squares, count, mean, var); });
+}
+
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,
                                Tensor& running_mean, Tensor& running_var) {
   constexpr std::string_view kOp = "batch_norm_update_running";

@@ -13,6 +13,10 @@ namespace segrt::kernels {
 // order.
 void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var);
 
+// The same from sums of x and of x^2 over `count` positions: mean = sum / count, var = max(0, sum_squares / count -
+// mean^2), in f64. All [C], f32 (CPU: or f64). Digits are lost where |mean| >> std.
+void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t count, Tensor& mean, Tensor& var);
+
 // running_mean += momentum * (mean - running_mean); running_var the same with the unbiased var * count / (count - 1)
 // (count 1 keeps the biased value). Bumps the versions of both.
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,

@@ -36,9 +36,10 @@ void upsample_backward(const Tensor& dy, const UpsampleTaps& taps, Tensor& dscor
 struct UpsampleLossOptions {
   int ignore_index = 255;
   const Tensor* class_weight = nullptr;  // f32 [C]
+  bool count_ignored = false;            // the mean is over all pixels, the ignored ones adding nothing
 };
 // Mean cross-entropy of softmax(upsample(scores)) over the pixels whose label is not ignore_index (weighted by
-// class_weight[label]). scores [N,h,w,C] f32, bf16, f16 (CPU: f64); labels u8 [N,H,W], other values than a class or
+// class_weight[label]), or with count_ignored over all: weight_sum is then their number. scores [N,h,w,C] f32, bf16, f16 (CPU: f64); labels u8 [N,H,W], other values than a class or
 // ignore_index: see softmax.h. loss f32 [1] (f64): weighted sum / weight_sum; NaN-free: 0 when no pixel counts.
 // weight_sum f32 [1] (f64). log_sum_exp f32 [N,H,W] (f64): what backward needs.  correct i64 [1]: pixels that count
 // whose argmax is their label.

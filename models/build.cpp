@@ -1,6 +1,7 @@
 // The table from a model's name to its family.
 #include <algorithm>
 
+#include "models/dabnet.h"
 #include "models/drn.h"
 #include "models/dynamic_routing.h"
 #include "models/model.h"
@@ -14,6 +15,7 @@ struct Family {
   Builder build;
 };
 constexpr Family kFamilies[] = {
+    {dabnet_names, build_dabnet},
     {drn_names, build_drn},
     {dynamic_routing_names, build_dynamic_routing},
 };

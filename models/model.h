@@ -25,6 +25,10 @@ struct Head {
   Var scores;
   nn::Upsampling up;
   double loss_weight = 1;
+  // Segmentation: where set ("decode"), the logs of a training show <name>.loss_ce, this head's weighted loss, and
+  // <name>.acc_seg, the percentage of all pixels that it gets right, ignored ones counted as wrong.
+  std::string name = {};
+  bool count_ignored = false;  // the head's loss is averaged over all pixels, the ignored ones adding nothing
 };
 
 // How 8-bit RGB images become a network's input: (x / unit - mean[c]) / std[c] in float32, for channel c of the input.

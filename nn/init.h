@@ -11,6 +11,7 @@ class Init {
  public:
   Init(Device& device, uint64_t seed) : device_(device), seed_(seed) {}
   Device& device() const { return device_; }
+  uint64_t seed() const { return seed_; }
 
   // float32 tensors. Each call uses the next stream of the seed; on a meta device nothing is drawn.
   Tensor normal(const Shape& shape, double std);

@@ -22,28 +22,33 @@ void observe(const LayerEvent& event) {
 Tensor scaled_rows(const Tensor& w, const Tensor& factor, DType dtype) {
   Tensor scaled = Tensor::like(w);
   kernels::binary_forward(kernels::Binary::mul, w, factor.reshape({w.dim(0), 1, 1, 1}), scaled);
-  if (dtype == DType::f32) return scaled;
+  if (dtype == w.dtype()) return scaled;
   Tensor narrow = Tensor::empty(w.shape(), dtype, w.device());
   kernels::cast(scaled, narrow);
   return narrow;
 }
 
-double initial_std(const Conv2d::Options& o) {
+double uniform_bound(const Conv2d::Options& o) {
+  return 1 / std::sqrt(static_cast<double>(o.kernel) * o.kernel * o.in / o.groups);
+}
+
+Tensor initial_weight(const Conv2d::Options& o, Init& init) {
+  const Shape shape{o.out, o.kernel, o.kernel, o.in / o.groups};
+  if (o.weight_init == Conv2d::WeightInit::uniform) return init.uniform(shape, -uniform_bound(o), uniform_bound(o));
+  if (o.weight_std > 0) return init.normal(shape, o.weight_std);
   const int fan = o.weight_init == Conv2d::WeightInit::fan_out ? o.out : o.in / o.groups;
-  return std::sqrt(2.0 / (static_cast<double>(o.kernel) * o.kernel * fan));
+  return init.normal(shape, std::sqrt(2.0 / (static_cast<double>(o.kernel) * o.kernel * fan)));
 }
 }  // namespace
 
 Conv2d::Conv2d(const Options& o, Init& init)
     : options_(o),
       geometry_(kernels::ConvGeometry::square({o.stride, o.padding, o.dilation, o.groups})),
-      weight_(parameter("weight", init.normal({o.out, o.kernel, o.kernel, o.in / o.groups}, initial_std(o)))),
-      bias_(o.bias
-                ? parameter("bias", o.bias_init == BiasInit::zeros
-                                        ? init.constant({o.out}, 0)
-                                        : init.uniform({o.out}, -1 / std::sqrt(o.kernel * o.kernel * o.in / o.groups),
-                                                       1 / std::sqrt(o.kernel * o.kernel * o.in / o.groups)))
-                : no_bias_) {
+      weight_(parameter("weight", initial_weight(o, init))),
+      bias_(o.bias ? parameter("bias", o.bias_init == BiasInit::zeros
+                                           ? init.constant({o.out}, 0)
+                                           : init.uniform({o.out}, -uniform_bound(o), uniform_bound(o)))
+                   : no_bias_) {
   if (o.groups < 1 || o.in % o.groups != 0 || o.out % o.groups != 0)
     throw ArgumentError("Conv2d: " + std::to_string(o.in) + " -> " + std::to_string(o.out) +
                         " channels do not divide into " + std::to_string(o.groups) + " groups");
@@ -55,22 +60,38 @@ void Conv2d::report(const Tensor& y, int64_t extra_parameters) const {
   observe({"conv2d", y, own + extra_parameters, kernels::conv2d_multiply_adds(y.shape(), weight_.shape())});
 }
 
-Var Conv2d::forward(const Var& x) const {
-  if (recording({x, weight_})) {
-    const Var y = autograd::conv2d(x, autograd::cast(weight_, x.dtype()), bias_, geometry_);
+Var Conv2d::forward(const Var& x, const Var& residual) const {
+  if (recording({x, weight_, residual})) {
+    const Var y = autograd::conv2d(x, autograd::cast(weight_, x.dtype()), bias_, geometry_, residual);
     report(y.value(), 0);
     return y;
   }
-  const Folded& f = folded(nullptr, x.dtype());
-  Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), weight_.shape(), geometry_), x.dtype(), x.device());
-  kernels::conv2d_forward(x.value(), f.weight, {.bias = f.bias.defined() ? &f.bias : nullptr}, geometry_, y);
-  if (const auto& see = y.device().op_observer)
-    see({"conv2d", {x.value(), f.weight, f.bias}, y, autograd::attributes_of(geometry_)});
+  const Tensor y = fused(folded(nullptr, x.dtype()), x, residual, Act::none);
   report(y, 0);
   return y;
 }
 
-const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype) const {
+Tensor Conv2d::fused(const Folded& f, const Var& x, const Var& residual, Act act) const {
+  Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), weight_.shape(), geometry_), x.dtype(), x.device());
+  kernels::conv2d_forward(x.value(), f.weight,
+                          {.bias = f.bias.defined() ? &f.bias : nullptr,
+                           .residual = residual.defined() ? &residual.value() : nullptr,
+                           .relu = act == Act::relu},
+                          geometry_, y);
+  const auto& see = y.device().op_observer;
+  if (see) {
+    OpEvent event{"conv2d", {x.value(), f.weight, f.bias, residual.value()}, y, autograd::attributes_of(geometry_)};
+    event.attributes["relu"] = {act == Act::relu ? 1.0 : 0.0};
+    see(event);
+  }
+  if (act == Act::silu) {
+    kernels::unary_forward(kernels::Unary::silu, y, y);
+    if (see) see({"unary", {y}, y, {{"kind", {static_cast<double>(kernels::Unary::silu)}}, {"parameters", {0, 0}}}});
+  }
+  return y;
+}
+
+const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype, Fold fold) const {
   std::array<uint64_t, 11> key{static_cast<uint64_t>(dtype) + 1, weight_.value().storage_id(),
                                weight_.value().version(), bias_.value().storage_id(), bias_.value().version()};
   if (bn != nullptr) {
@@ -79,14 +100,14 @@ const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype) const {
     key[7] = bn->bias().value().version();
     key[8] = bn->running_mean().version();
     key[9] = bn->running_var().version();
-    key[10] = 1;
+    key[10] = fold == Fold::scale ? 2 : 1;
   }
   if (folded_.key == key) return folded_;
   folded_.key = key;
   folded_.bias = bias_.value();
   if (bn == nullptr) {
     folded_.weight = weight_.value();
-    if (dtype != DType::f32) {
+    if (dtype != weight_.dtype()) {
       folded_.weight = Tensor::empty(weight_.shape(), dtype, weight_.device());
       kernels::cast(weight_.value(), folded_.weight);
     }
@@ -96,44 +117,52 @@ const Conv2d::Folded& Conv2d::folded(const BatchNorm* bn, DType dtype) const {
   // bias, shift from the convolution's bias (or zeros).
   Device& device = weight_.device();
   const Shape row{1, weight_.dim(0)};
-  const Tensor zero = Tensor::zeros({weight_.dim(0)}, DType::f32, device);
-  Tensor ones = Tensor::empty(row, DType::f32, device), scale = Tensor::like(ones), shift = Tensor::like(ones);
+  const Tensor zero = Tensor::zeros({weight_.dim(0)}, weight_.dtype(), device);
+  Tensor ones = Tensor::empty(row, weight_.dtype(), device), scale = Tensor::like(ones), shift = Tensor::like(ones);
   kernels::fill(ones, 1);
   const kernels::BatchNormParams params{bn->running_mean(), bn->running_var(), bn->weight().value(), bn->bias().value(),
                                         bn->options().eps};
   kernels::batch_norm_apply(ones, {zero, params.var, params.weight, zero, params.eps}, nullptr, false, scale);
   const Tensor start = bias_.defined() ? bias_.value() : zero;
-  kernels::batch_norm_apply(start.reshape(row), params, nullptr, false, shift);
+  kernels::batch_norm_apply(
+      start.reshape(row),
+      fold == Fold::scale ? kernels::BatchNormParams{zero, params.var, params.weight, zero, params.eps} : params,
+      nullptr, false, shift);
   folded_.weight = scaled_rows(weight_.value(), scale, dtype);
   folded_.bias = shift.reshape({weight_.dim(0)});
   return folded_;
 }
 
 Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual) {
-  if (bn.training() || recording({x, conv.weight_, bn.weight()})) return bn.forward(conv.forward(x), act, residual);
-  const Conv2d::Folded& f = conv.folded(&bn, x.dtype());
-  Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), conv.weight_.shape(), conv.geometry_), x.dtype(),
-                           x.device());
-  kernels::conv2d_forward(
-      x.value(), f.weight,
-      {.bias = &f.bias, .residual = residual.defined() ? &residual.value() : nullptr, .relu = act == Act::relu},
-      conv.geometry_, y);
-  if (const auto& see = y.device().op_observer) {
-    OpEvent event{
-        "conv2d", {x.value(), f.weight, f.bias, residual.value()}, y, autograd::attributes_of(conv.geometry_)};
-    event.attributes["relu"] = {act == Act::relu ? 1.0 : 0.0};
-    see(event);
+  if (bn.training() && !conv.bias_.defined() && !x.device().observer && !x.device().op_observer) {
+    const Var y = autograd::conv_batch_norm(x, autograd::cast(conv.weight_, x.dtype()), conv.geometry_, bn.weight_,
+                                            bn.bias_, bn.state(), residual, act == Act::relu);
+    bn.count_batch();
+    return act == Act::silu ? autograd::silu(y) : y;
   }
+  // An observer wants to see the map between the two.
+  if (bn.training() || recording({x, conv.weight_, bn.weight()})) return bn.forward(conv.forward(x), act, residual);
+  const Tensor y = conv.fused(conv.folded(&bn, x.dtype()), x, residual, act);
   conv.report(y, 2 * int64_t{bn.options().channels});
+  return y;
+}
+
+Var conv_pair_bn(const Conv2d& a, const Var& x, const Conv2d& b, const Var& z, const BatchNorm& bn, Act act) {
+  if (bn.training() || recording({x, z, a.weight_, b.weight_, bn.weight()}))
+    return bn.forward(b.forward(z, a.forward(x)), act);
+  const Tensor first = a.fused(a.folded(&bn, x.dtype()), x, {}, Act::none);
+  a.report(first, 0);
+  const Tensor y = b.fused(b.folded(&bn, z.dtype(), Conv2d::Fold::scale), z, first, act);
+  b.report(y, 2 * int64_t{bn.options().channels});
   return y;
 }
 
 Var separable_conv_bn(const Conv2d& depthwise, const Conv2d& pointwise, const BatchNorm& bn, const Var& x, Act act,
                       const Var& residual) {
   // An observer wants to see the map between the two.
-  const bool one_pass = !bn.training() && !recording({x, depthwise.weight_, pointwise.weight_, bn.weight()}) &&
-                        !x.device().observer && !x.device().op_observer &&
-                        kernels::separable_conv2d_fuses(x.value(), pointwise.options_.out);
+  const bool one_pass = act != Act::silu && !bn.training() &&
+                        !recording({x, depthwise.weight_, pointwise.weight_, bn.weight()}) && !x.device().observer &&
+                        !x.device().op_observer && kernels::separable_conv2d_fuses(x.value(), pointwise.options_.out);
   if (!one_pass) return conv_bn(pointwise, bn, depthwise.forward(x), act, residual);
   const Conv2d::Folded &first = depthwise.folded(nullptr, x.dtype()), &second = pointwise.folded(&bn, x.dtype());
   const Shape middle = kernels::conv2d_output_shape(x.shape(), depthwise.weight_.shape(), depthwise.geometry_);
@@ -147,25 +176,30 @@ Var separable_conv_bn(const Conv2d& depthwise, const Conv2d& pointwise, const Ba
 
 BatchNorm::BatchNorm(const Options& o, Init& init)
     : options_(o),
-      weight_(parameter("weight", init.constant({o.channels}, 1))),
+      weight_(parameter("weight", init.constant({o.channels}, o.zero_weight ? 0 : 1))),
       bias_(parameter("bias", init.constant({o.channels}, 0))),
       running_mean_(buffer("running_mean", init.constant({o.channels}, 0))),
       running_var_(buffer("running_var", init.constant({o.channels}, 1))),
       batches_(buffer("num_batches_tracked", Tensor::zeros({}, DType::i64, init.device()), /*optional=*/true)) {}
 
+autograd::BatchNormState BatchNorm::state() const {
+  return {.running_mean = running_mean_,
+          .running_var = running_var_,
+          .eps = options_.eps,
+          .momentum = options_.momentum,
+          .training = training()};
+}
+
+void BatchNorm::count_batch() const {
+  Tensor count = batches_.reshape({1});
+  kernels::advance_step(count);
+}
+
 Var BatchNorm::forward(const Var& x, Act act, const Var& residual) const {
-  const Var y = autograd::batch_norm(x, weight_, bias_,
-                                     {.running_mean = running_mean_,
-                                      .running_var = running_var_,
-                                      .eps = options_.eps,
-                                      .momentum = options_.momentum,
-                                      .training = training()},
-                                     residual, act == Act::relu);
-  if (training()) {
-    Tensor count = batches_.reshape({1});
-    kernels::advance_step(count);
-  }
+  Var y = autograd::batch_norm(x, weight_, bias_, state(), residual, act == Act::relu);
+  if (training()) count_batch();
   observe({"batch_norm", y.value(), 2 * int64_t{options_.channels}, 0});
+  if (act == Act::silu) y = autograd::silu(y);
   return y;
 }
 

@@ -10,22 +10,25 @@
 
 namespace segrt::nn {
 
-enum class Act : uint8_t { none, relu };
+enum class Act : uint8_t { none, relu, silu };
 
 // weight [out,kernel,kernel,in/groups], bias [out]. Weight: normal (He et al. 2015), std sqrt(2 / (kernel^2 * out))
-// (fan out) or sqrt(2 / (kernel^2 * in/groups)) (fan in); bias: zeros, or uniform in +-1/sqrt(fan in).
+// (fan out) or sqrt(2 / (kernel^2 * in/groups)) (fan in), or of weight_std where that is set; or uniform in
+// +-1/sqrt(fan in), PyTorch's default. Bias: zeros, or uniform in +-1/sqrt(fan in).
 class Conv2d final : public Module {
  public:
-  enum class WeightInit : uint8_t { fan_out, fan_in };
+  enum class WeightInit : uint8_t { fan_out, fan_in, uniform };
   enum class BiasInit : uint8_t { zeros, uniform };
   struct Options {
     int in, out, kernel = 3, stride = 1, padding = 0, dilation = 1, groups = 1;
     bool bias = false;
     BiasInit bias_init = BiasInit::zeros;
     WeightInit weight_init = WeightInit::fan_out;
+    double weight_std = 0;
   };
   Conv2d(const Options& o, Init& init);
-  Var forward(const Var& x) const;  // [N,H,W,in] -> [N,P,Q,out]
+  // [N,H,W,in] -> [N,P,Q,out], plus `residual` of that shape where it is defined.
+  Var forward(const Var& x, const Var& residual = {}) const;
 
   const Options& options() const { return options_; }
   const kernels::ConvGeometry& geometry() const { return geometry_; }
@@ -34,13 +37,17 @@ class Conv2d final : public Module {
 
  private:
   friend Var conv_bn(const Conv2d&, const class BatchNorm&, const Var&, Act, const Var&);
+  friend Var conv_pair_bn(const Conv2d&, const Var&, const Conv2d&, const Var&, const class BatchNorm&, Act);
   friend Var separable_conv_bn(const Conv2d&, const Conv2d&, const class BatchNorm&, const Var&, Act, const Var&);
   // For inference: weight (times the batch norm's scale) in the activation's dtype, and the bias that goes with it.
   struct Folded {
     std::array<uint64_t, 11> key{};  // identities and versions of what it was made from
     Tensor weight, bias;
   };
-  const Folded& folded(const BatchNorm* bn, DType dtype) const;
+  enum class Fold : uint8_t { scale_and_shift, scale };  // scale: without the norm's shift, which another adds
+  const Folded& folded(const BatchNorm* bn, DType dtype, Fold fold = Fold::scale_and_shift) const;
+  // One kernel over folded weights.
+  Tensor fused(const Folded& f, const Var& x, const Var& residual, Act act) const;
   void report(const Tensor& y, int64_t extra_parameters) const;
 
   Options options_;
@@ -58,6 +65,7 @@ class BatchNorm final : public Module {
   struct Options {
     int channels;
     double eps = 1e-5, momentum = 0.1;
+    bool zero_weight = false;  // weight starts at 0, else 1
   };
   BatchNorm(const Options& o, Init& init);
   Var forward(const Var& x, Act act = Act::none, const Var& residual = {}) const;
@@ -67,10 +75,15 @@ class BatchNorm final : public Module {
   const Var& bias() const { return bias_; }
   const Tensor& running_mean() const { return running_mean_; }
   const Tensor& running_var() const { return running_var_; }
+  const Tensor& batches() const { return batches_; }  // i64 []: training passes so far
   // The share of a batch in the running statistics; 1 makes them those of the last batch.
   void set_momentum(double momentum) { options_.momentum = momentum; }
 
  private:
+  friend Var conv_bn(const Conv2d&, const BatchNorm&, const Var&, Act, const Var&);
+  autograd::BatchNormState state() const;
+  void count_batch() const;  // in training
+
   Options options_;
   Var& weight_;
   Var& bias_;
@@ -80,8 +93,10 @@ class BatchNorm final : public Module {
 };
 
 // act(bn(conv(x)) + residual). In inference the norm is folded into the convolution's weights and all of it is one
-// kernel.
+// kernel; in training the convolution may compute the norm's statistics (autograd::conv_batch_norm).
 Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual = {});
+// act(bn(a(x) + b(z))). In inference the norm is folded into both convolutions, and the second adds to the first.
+Var conv_pair_bn(const Conv2d& a, const Var& x, const Conv2d& b, const Var& z, const BatchNorm& bn, Act act);
 // act(bn(pointwise(depthwise(x))) + residual), depthwise 3x3 without bias or dilation. In inference one kernel where
 // kernels/separable.h has it.
 Var separable_conv_bn(const Conv2d& depthwise, const Conv2d& pointwise, const BatchNorm& bn, const Var& x, Act act,

@@ -92,18 +92,17 @@ Var log_probabilities(const Var& scores, const Upsampling& up) {
 }
 
 autograd::SegmentationLoss segmentation_loss(const Var& scores, const Upsampling& up, const Tensor& labels,
-                                             int ignore_index, const Tensor& class_weight) {
+                                             const autograd::SegmentationLossOptions& o) {
   if (labels.rank() != 3)
     throw ArgumentError("segmentation: labels: expected [N,H,W], got " + to_string(labels.shape()));
   const int height = static_cast<int>(labels.dim(1)), width = static_cast<int>(labels.dim(2));
   if (up.rule != Rule::custom_transposed_x8)
-    return autograd::upsample_cross_entropy(scores, taps_for(scores.value(), up, height, width), labels, ignore_index,
-                                            class_weight);
+    return autograd::upsample_cross_entropy(scores, taps_for(scores.value(), up, height, width), labels, o);
   // Upsample first; the fused operator then works at equal sizes.
   const Var logits = upsampled(scores, up, height, width);
   const UpsampleTaps identity =
       kernels::bilinear_taps(height, width, height, width, kernels::Coordinates::half_pixel, scores.device());
-  return autograd::upsample_cross_entropy(logits, identity, labels, ignore_index, class_weight);
+  return autograd::upsample_cross_entropy(logits, identity, labels, o);
 }
 
 Tensor segmentation_argmax(const Tensor& scores, const Upsampling& up, int height, int width) {

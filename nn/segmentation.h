@@ -21,7 +21,7 @@ Var log_probabilities(const Var& scores, const Upsampling& up);
 // Mean cross-entropy against labels u8 [N,H,W], H <= up.height, W <= up.width. Fused: nothing of size [N,H,W,C] is
 // stored (except under a custom kernel).
 autograd::SegmentationLoss segmentation_loss(const Var& scores, const Upsampling& up, const Tensor& labels,
-                                             int ignore_index = 255, const Tensor& class_weight = {});
+                                             const autograd::SegmentationLossOptions& o = {});
 // prediction u8 [N,H,W] = first argmax over the classes.
 Tensor segmentation_argmax(const Tensor& scores, const Upsampling& up, int height, int width);
 

@@ -8,6 +8,7 @@ packages=(
   libeigen3-dev libtoml11-dev doctest-dev libstb-dev libdnnl-dev libcli11-dev libfmt-dev
   nlohmann-json3-dev libboost-context-dev zlib1g-dev libonnx-dev libprotobuf-dev libmatio-dev
 )
+command -v python3 >/dev/null || packages+=(python3)  # for tests of scripts
 
 missing=()
 for package in "${packages[@]}"; do

@@ -73,7 +73,7 @@ bool differs_in_classes(models::Model& model, const std::string& name, const Wei
 }
 }  // namespace
 
-void save_checkpoint(const fs::path& path, models::Model& model, const Sgd& optimizer, const Progress& progress,
+void save_checkpoint(const fs::path& path, models::Model& model, const Optimizer& optimizer, const Progress& progress,
                      const Config& config, const DatasetCard& card) {
   const std::unique_ptr<Device> host = Device::create("cpu");
   std::vector<NamedTensor> tensors = nn::state_dict(model, *host);
@@ -91,7 +91,7 @@ void save_checkpoint(const fs::path& path, models::Model& model, const Sgd& opti
                      {"dataset", card_json(card).dump()}});
 }
 
-Progress load_checkpoint(const fs::path& path, models::Model& model, Sgd& optimizer) {
+Progress load_checkpoint(const fs::path& path, models::Model& model, Optimizer& optimizer) {
   if (is_torch(weight_format(path.string())))
     throw FileError(path.string() +
                     ": is a PyTorch file; only segrt's own checkpoints hold what resuming a training needs. To start a "

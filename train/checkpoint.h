@@ -29,11 +29,11 @@ struct Progress {
 inline constexpr const char* kTrainPrefix = "train/";
 
 // Writes weights, optimizer state, progress, the configuration and the dataset's card; atomic. Throws FileError.
-void save_checkpoint(const std::filesystem::path& path, models::Model& model, const Sgd& optimizer,
+void save_checkpoint(const std::filesystem::path& path, models::Model& model, const Optimizer& optimizer,
                      const Progress& progress, const Config& config, const DatasetCard& card);
 
 // Restores everything. The model must be the one that was saved. Throws FileError.
-Progress load_checkpoint(const std::filesystem::path& path, models::Model& model, Sgd& optimizer);
+Progress load_checkpoint(const std::filesystem::path& path, models::Model& model, Optimizer& optimizer);
 
 // Weights alone, from a checkpoint or any file with this model's weights, safetensors or PyTorch's
 // (core/open_weights.h). Throws FileError that lists what does not fit; not strict, loads what fits and returns a text

@@ -46,6 +46,20 @@ data::ResizeCropTransform::Options resize_crop(const Config& data) {
   return o;
 }
 
+data::ScaleCropDistort::Options scale_crop_distort(const Config& data) {
+  data::ScaleCropDistort::Options o;
+  const std::vector<int64_t> base = data.integers("base_size", {.min = 1, .max = data::kMaxImageSide, .count = 2});
+  o.base = {static_cast<int>(base[0]), static_cast<int>(base[1])};
+  const std::vector<double> range =
+      data.numbers("scale_range", {.fallback = std::vector<double>{0.5, 2}, .max = 16, .above = 0, .count = 2});
+  if (range[0] > range[1]) throw data.error("scale_range", "least ratio first", "the larger one");
+  o.min_ratio = range[0];
+  o.max_ratio = range[1];
+  o.cat_max_ratio = data.number("cat_max_ratio", {.fallback = 0.75, .max = 1, .above = 0});
+  o.distort = data.boolean("distort", {.fallback = true});
+  return o;
+}
+
 data::RandomResizedCrop::Options random_resized_crop(const Config& data, int crop_height, int crop_width) {
   if (crop_height == 0 || crop_height != crop_width)
     throw data.error("crop", "one side of a square for augment = \"random_resized_crop\"",
@@ -65,19 +79,24 @@ DataSettings data_settings(const Config& config) {
   const Config data = config.table("data");
   DataSettings s;
   s.kind = dataset_kind(config);
-  std::vector<std::string> recipes{"rotate_scale_crop", "resize_crop"};
+  std::vector<std::string> recipes{"rotate_scale_crop", "resize_crop", "scale_crop_distort"};
   // A label map would have to follow it; a class stays what it is.
   if (of_whole_images(s.kind)) recipes.insert(recipes.begin(), "random_resized_crop");
   const std::string recipe = data.choice("augment", recipes, {.fallback = recipes.front()});
   std::tie(s.crop_height, s.crop_width) = crop_size(data, recipe == "random_resized_crop" ? 224 : 0);
   if (recipe != "rotate_scale_crop") refuse(data, {"random_rotate", "random_scale"}, "rotate_scale_crop", recipe);
   if (recipe != "resize_crop") refuse(data, {"shortest_edge", "max_long_edge"}, "resize_crop", recipe);
+  if (recipe != "scale_crop_distort")
+    refuse(data, {"base_size", "scale_range", "cat_max_ratio", "distort"}, "scale_crop_distort", recipe);
   if (recipe != "random_resized_crop") refuse(data, {"crop_area"}, "random_resized_crop", recipe);
   if (recipe == "resize_crop") {
     const data::ResizeCropTransform::Options options = resize_crop(data);
     if (s.crop_height == 0 && options.shortest_edge.size() > 1)
       throw data.error("crop", "a size, as images of several sizes make no batch", "none");
     s.augment = options;
+  } else if (recipe == "scale_crop_distort") {
+    if (s.crop_height == 0) throw data.error("crop", "a size, as images of several sizes make no batch", "none");
+    s.augment = scale_crop_distort(data);
   } else if (recipe == "random_resized_crop") {
     s.augment = random_resized_crop(data, s.crop_height, s.crop_width);
   } else {
@@ -98,15 +117,23 @@ DataSettings data_settings(const Config& config) {
 std::unique_ptr<data::Transform> make_train_transform(const DataSettings& settings) {
   if (const auto* o = std::get_if<data::ResizeCropTransform::Options>(&settings.augment))
     return std::make_unique<data::ResizeCropTransform>(*o);
+  if (const auto* o = std::get_if<data::ScaleCropDistort::Options>(&settings.augment))
+    return std::make_unique<data::ScaleCropDistort>(*o);
   if (const auto* o = std::get_if<data::RandomResizedCrop::Options>(&settings.augment))
     return std::make_unique<data::RandomResizedCrop>(*o);
   return std::make_unique<data::TrainTransform>(std::get<data::TrainTransform::Options>(settings.augment));
 }
 
 std::unique_ptr<data::Transform> make_crop_transform(const DataSettings& settings) {
+  // A crop larger than the image shows around it what the training crops show there.
+  if (std::holds_alternative<data::ScaleCropDistort::Options>(settings.augment))
+    return std::make_unique<data::ScaleCropDistort>(data::ScaleCropDistort::Options{.crop_height = settings.crop_height,
+                                                                                    .crop_width = settings.crop_width,
+                                                                                    .cat_max_ratio = 1,
+                                                                                    .flip = false,
+                                                                                    .distort = false});
   data::TrainTransform::Options o{
       .crop_height = settings.crop_height, .crop_width = settings.crop_width, .flip = false};
-  // A crop larger than the image shows around it what the training crops show there.
   if (const auto* recipe = std::get_if<data::ResizeCropTransform::Options>(&settings.augment))
     o.image_padding = {.reflect = false, .value = recipe->image_pad};
   return std::make_unique<data::TrainTransform>(o);

@@ -11,14 +11,16 @@
 #include "data/dataset.h"
 #include "data/random_resized_crop.h"
 #include "data/resize_crop.h"
+#include "data/scale_crop_distort.h"
 #include "data/transform.h"
 
 namespace segrt::train {
 
 struct DataSettings {
   std::string kind;                     // dataset_kind
-  int crop_height = 0, crop_width = 0;  // of either recipe; 0: none
-  std::variant<data::TrainTransform::Options, data::ResizeCropTransform::Options, data::RandomResizedCrop::Options>
+  int crop_height = 0, crop_width = 0;  // of every recipe; 0: none
+  std::variant<data::TrainTransform::Options, data::ResizeCropTransform::Options, data::ScaleCropDistort::Options,
+               data::RandomResizedCrop::Options>
       augment;
   int workers = 2;
   uint64_t seed = 1;  // of shuffling and augmentation

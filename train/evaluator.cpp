@@ -12,6 +12,7 @@
 #include "kernels/argmax.h"
 #include "kernels/elementwise.h"
 #include "kernels/resize.h"
+#include "kernels/softmax.h"
 #include "train/network_input.h"
 
 namespace segrt::train {
@@ -27,6 +28,20 @@ data::Image to_image(const Tensor& prediction) {  // u8 [1,H,W]
   data::Image image(static_cast<int>(prediction.dim(1)), static_cast<int>(prediction.dim(2)), 1);
   image.pixels = prediction.to_vector<uint8_t>();
   return image;
+}
+
+Tensor in_f32(const Tensor& x) {
+  if (x.dtype() == DType::f32) return x;
+  Tensor y = Tensor::empty(x.shape(), DType::f32, x.device());
+  kernels::cast(x, y);
+  return y;
+}
+
+// Rows [first, first + count) of a map [1,H,...], without the leading dimension.
+Tensor rows_of(const Tensor& map, int64_t first, int64_t count) {
+  std::vector<int64_t> shape;
+  for (int i = 1; i < map.rank(); ++i) shape.push_back(map.dim(i));
+  return map.reshape(Shape(shape)).slice(first, count);
 }
 
 // Adds one image's measurements to those of the images before it: `mean` holds the sum until the end.
@@ -62,6 +77,7 @@ Evaluator::Evaluator(models::Model& model, Options options)
 data::Image Evaluator::pass_image(const data::Image& base, size_t pass) const {
   if (!options_.edges.empty()) return resized(base, options_.edges[pass]);
   const double scale = options_.scales[pass];
+  if (!options_.base_size.empty()) return resized(base, options_.base_size, scale);
   return scale == 1 ? base : data::scale_for_testing(base, scale);
 }
 
@@ -81,7 +97,37 @@ models::Head Evaluator::forward(const Tensor& input) {
     measurements_ = model_.evaluation_metrics();
     if (options_.after_first_pass) options_.after_first_pass();
   }
+  aligned_corners_ = head.up.rule == nn::Upsampling::Rule::bilinear_align_corners;
   return head;
+}
+
+// f32 [N,h,w,classes] for an input [N,h,w,3] that goes through the network as it is.
+Tensor Evaluator::whole_logits(const Tensor& input) {
+  const models::Head head = forward(input);
+  return in_f32(top_left(nn::upsampled_scores(head.scores, head.up).value(), input.dim(1), input.dim(2)));
+}
+
+Tensor Evaluator::pass_logits(const Tensor& input) {
+  if (!options_.window) return whole_logits(input);
+  const Tensor map = Tensor::empty({1, input.dim(1), input.dim(2), model_.classes()}, DType::f32, device_);
+  slide(
+      input, *options_.window, [this](const Tensor& windows) { return whole_logits(windows); },
+      [&](int64_t first, const Tensor& rows) {
+        rows_of(map, first, rows.dim(1)).copy_from(rows.reshape({rows.dim(1), rows.dim(2), rows.dim(3)}));
+      });
+  return map;
+}
+
+// Without a map of all logits: memory does not grow with the height of the image.
+Tensor Evaluator::predict_in_windows(const Tensor& input) {
+  const Tensor prediction = Tensor::empty({1, input.dim(1), input.dim(2)}, DType::u8, device_);
+  slide(
+      input, *options_.window, [this](const Tensor& windows) { return whole_logits(windows); },
+      [&](int64_t first, const Tensor& rows) {
+        Tensor target = rows_of(prediction, first, rows.dim(1)).reshape({1, rows.dim(1), rows.dim(2)});
+        kernels::argmax(rows, target);
+      });
+  return prediction;
 }
 
 Tensor Evaluator::predict(const data::Image& image) {
@@ -92,6 +138,7 @@ Tensor Evaluator::predict(const data::Image& image) {
     // Nothing to combine: the argmax is taken from the network's own resolution, without a map of probabilities.
     const data::Image input = pass_image(base, 0);
     if (input.height == image.height && input.width == image.width) {
+      if (options_.window) return predict_in_windows(packed(input));
       const models::Head head = forward(packed(input));
       return nn::segmentation_argmax(head.scores.value(), head.up, image.height, image.width);
     }
@@ -108,22 +155,35 @@ Tensor Evaluator::pixel_scores(const data::Image& image) {
 }
 
 Tensor Evaluator::pass_map(const Tensor& input, int height, int width) {
-  const models::Head head = forward(input);
-  const bool logits = options_.average == Average::logits;
-  Tensor y =
-      (logits ? nn::upsampled_scores(head.scores, head.up) : nn::log_probabilities(head.scores, head.up)).value();
-  // Padding that was added here is cut off. A network's own (DRN's output may exceed its input by some rows) is resized
-  // along with the rest where log-probabilities are summed, as published.
-  if (logits || model_.pad_multiple() > 1) y = top_left(y, input.dim(1), input.dim(2));
-  if (y.dtype() != DType::f32) {
-    Tensor wide = Tensor::empty(y.shape(), DType::f32, device_);
-    kernels::cast(y, wide);
-    y = wide;
+  if (options_.average == Average::log_probabilities) {
+    const Tensor y = pass_log_probabilities(input);
+    if (y.dim(1) == height && y.dim(2) == width) return y;
+    Tensor resized_map = Tensor::empty({y.dim(0), height, width, y.dim(3)}, DType::f32, device_);
+    kernels::resample_bilinear(y, resized_map);
+    return resized_map;
   }
-  if (y.dim(1) == height && y.dim(2) == width) return y;
-  Tensor resized_map = Tensor::empty({y.dim(0), height, width, y.dim(3)}, DType::f32, device_);
-  logits ? kernels::resize_forward(y, {}, resized_map) : kernels::resample_bilinear(y, resized_map);
-  return resized_map;
+  Tensor y = pass_logits(input);
+  if (y.dim(1) != height || y.dim(2) != width) {
+    Tensor resized_map = Tensor::empty({y.dim(0), height, width, y.dim(3)}, DType::f32, device_);
+    const auto corners = aligned_corners_ ? kernels::Coordinates::align_corners : kernels::Coordinates::half_pixel;
+    kernels::resize_forward(y, {.coordinates = corners}, resized_map);
+    y = resized_map;
+  }
+  if (options_.average == Average::probabilities) kernels::softmax_forward(y, y);
+  return y;
+}
+
+Tensor Evaluator::pass_log_probabilities(const Tensor& input) {
+  if (options_.window) {
+    Tensor y = pass_logits(input);
+    kernels::log_softmax_forward(y, y);
+    return y;
+  }
+  const models::Head head = forward(input);
+  const Tensor y = nn::log_probabilities(head.scores, head.up).value();
+  // Padding that was added here is cut off. A network's own (DRN's output may exceed its input by some rows) is resized
+  // along with the rest, as published.
+  return in_f32(model_.pad_multiple() > 1 ? top_left(y, input.dim(1), input.dim(2)) : y);
 }
 
 Tensor Evaluator::combined(const data::Image& base, int height, int width) {
@@ -187,6 +247,8 @@ Evaluator::Options evaluation_options(const EvalSettings& settings, bool multi_s
   options.base = settings.base;
   options.flip = flip;
   options.average = settings.average;
+  options.base_size = settings.base_size;
+  options.window = settings.window;
   if (multi_scale) {
     options.scales = settings.scales;
     options.edges = settings.edges;

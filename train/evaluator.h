@@ -4,6 +4,7 @@
 
 #include <array>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -15,20 +16,23 @@
 #include "models/model.h"
 #include "train/metrics.h"
 #include "train/settings.h"
+#include "train/sliding_window.h"
 
 namespace segrt::train {
 
 class Evaluator {
  public:
   struct Options {
-    // Passes over the image, resized to int(side * scale) by Pillow's bicubic; or, where `edges` is not empty, to each
-    // of these by Pillow's bilinear.
+    // Passes over the image, resized to int(side * scale) by Pillow's bicubic; where there is a base size, to that
+    // times the scale by OpenCV's bilinear; or, where `edges` is not empty, to each of these by Pillow's bilinear.
     std::vector<double> scales = {1};
+    BaseSize base_size = {};
     std::vector<ShortestEdge> edges = {};
     ShortestEdge base = {};  // what the image is resized to before anything else
     bool flip = false;       // each pass also mirrored
     Average average = Average::log_probabilities;
-    DType precision = DType::f32;         // of activations
+    std::optional<SlidingWindow> window = {};  // each pass in windows; else as a whole
+    DType precision = DType::f32;              // of activations
     std::array<double, 3> mean{}, std{};  // of the dataset, for a network that does not say how it wants its images
     // Called after the first pass over each image, while the model still holds what that pass did.
     std::function<void()> after_first_pass = nullptr;
@@ -41,7 +45,10 @@ class Evaluator {
   // f32 [1,H,W,classes] at the size of the image. Passes in the order of the options, unmirrored before mirrored, each
   // mirrored map mirrored back.
   //   log_probabilities: their sum over the passes; a map of another size is resized by Pillow's bilinear filter.
-  //   logits: their mean over the passes; a map of another size is resized bilinearly (half-pixel centres).
+  //   logits: their mean over the passes; a map of another size is resized bilinearly, with aligned corners where the
+  //   network's own upsampling has them.
+  //   probabilities: their mean over the passes, each the softmax of logits resized likewise.
+  // In windows, the logits of a pass are those of slide() (train/sliding_window.h), whatever is made of them.
   Tensor pixel_scores(const data::Image& image);
 
   // What the network measured in the first pass over the image of the last predict() or pixel_scores().
@@ -74,6 +81,10 @@ class Evaluator {
   data::Image pass_image(const data::Image& base, size_t pass) const;
   Tensor packed(const data::Image& image) const;  // normalised [1,H,W,3] in the precision of the options
   models::Head forward(const Tensor& input);
+  Tensor whole_logits(const Tensor& input);
+  Tensor pass_logits(const Tensor& input);
+  Tensor predict_in_windows(const Tensor& input);
+  Tensor pass_log_probabilities(const Tensor& input);
   Tensor pass_map(const Tensor& input, int height, int width);
   Tensor combined(const data::Image& base, int height, int width);
 
@@ -84,6 +95,7 @@ class Evaluator {
   kernels::Normalization normalization_;
   Measurements measurements_;
   bool first_pass_ = true;
+  bool aligned_corners_ = false;  // of the last pass
 };
 
 // The procedure that [eval] describes, with one pass or (`multi_scale`) all of its scales or sizes. Precision, mean and

@@ -23,6 +23,9 @@ std::string duration(double seconds) {
 
 // JSON has no NaN: a score that is not defined is null.
 nlohmann::json finite(double v) { return std::isfinite(v) ? nlohmann::json(v) : nlohmann::json(nullptr); }
+
+// "loss_budget" of an auxiliary loss; "decode.acc_seg" is a name of its own.
+std::string key_of(const std::string& name) { return name.find('.') == std::string::npos ? "loss_" + name : name; }
 }  // namespace
 
 struct RunLog::Sinks {
@@ -80,10 +83,10 @@ void RunLog::step(const StepReport& r) {
                       {"images_per_s", r.images_per_s},
                       {"stall", r.stall},
                       {"peak_bytes", r.peak_bytes}};
-  for (const auto& [name, value] : r.auxiliary_losses) line["loss_" + name] = finite(value);
+  for (const auto& [name, value] : r.auxiliary_losses) line[key_of(name)] = finite(value);
   sinks_->write(line);
   if (!sinks_->events) return;
-  for (const auto& [name, value] : r.auxiliary_losses) sinks_->events->scalar("train/loss_" + name, r.step, value);
+  for (const auto& [name, value] : r.auxiliary_losses) sinks_->events->scalar("train/" + key_of(name), r.step, value);
   sinks_->events->scalar("train/loss", r.step, r.loss);
   sinks_->events->scalar("train/learning_rate", r.step, r.learning_rate);
   sinks_->events->scalar("train/images_per_s", r.step, r.images_per_s);

@@ -19,6 +19,7 @@ struct StepReport {
   int64_t batch = 0, batches = 0;     // within the epoch
   double loss = 0, learning_rate = 0;
   std::vector<std::pair<std::string, double>> auxiliary_losses = {};  // parts of the loss, where a network has any
+  // (logged as loss_<name>), and what heads report under names with a dot (logged as they are)
   double images_per_s = 0;
   double stall = 0;  // share of the time spent waiting for data, [0,1]
   int64_t peak_bytes = 0;

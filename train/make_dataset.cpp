@@ -21,6 +21,7 @@ const std::vector<std::string> kKinds = {"list_folder",    "cityscapes", "camvid
 std::unique_ptr<data::Dataset> make_list_folder(const Config& data, const std::string& split, const DatasetUse& use) {
   data::ListFolder::Options o{.folder = data.path("root"), .phase = split, .needs_info = use.needs_info};
   o.list_folder = data.text("lists", {.fallback = ""});
+  o.reduce_zero_label = data.boolean("reduce_zero_label", {.fallback = false});
   if (data.has("labels")) {
     const std::string labels = data.choice("labels", {"cityscapes", "camvid", "coco_stuff"});
     o.classes = labels == "camvid"       ? data::camvid_labels()

@@ -9,6 +9,44 @@ namespace {
 Tensor rows(const Tensor& x, int64_t image, int64_t count) {
   return x.reshape({x.dim(0) * x.dim(1), x.dim(2) * x.dim(3)}).slice(image * x.dim(1), count);
 }
+
+// Sets what lies below and to the right of the first rows and columns of image n of x [N,H,W,C] to 0.
+void zero_padding(const Tensor& x, int64_t n, data::ImageSize content) {
+  const int64_t below = x.dim(1) - content.height, right = x.dim(2) - content.width;
+  if (below > 0) {
+    Tensor padding = x.reshape({x.dim(0) * x.dim(1), x.dim(2) * x.dim(3)}).slice((n + 1) * x.dim(1) - below, below);
+    kernels::fill(padding, 0);
+  }
+  if (right > 0 && content.height > 0) {
+    Tensor target = rows(x, n, content.height);
+    kernels::copy_into_channels(Tensor::zeros({content.height, right * x.dim(3)}, x.dtype(), x.device()), target,
+                                content.width * x.dim(3));
+  }
+}
+
+UploadRing::Part images_of(const data::Batch& batch) {
+  return {batch.images.data(), {batch.size, batch.height, batch.width, 3}, DType::u8};
+}
+
+UploadRing::Part labels_of(const data::Batch& batch) {
+  if (!batch.classes.empty()) return {batch.classes.data(), {batch.size}, DType::i64};
+  return {batch.labels.data(), {batch.size, batch.height, batch.width}, DType::u8};
+}
+
+Tensor on_device(const UploadRing::Part& part, Device& device) {
+  Tensor t = Tensor::empty(part.shape, part.dtype, device);
+  device.copy_from_host(t.raw(), part.source, t.nbytes());
+  return t;
+}
+
+Tensor normalised(const Tensor& raw, const std::vector<data::ImageSize>& content,
+                  const kernels::Normalization& normalization, DType precision) {
+  Tensor x = Tensor::empty(raw.shape(), precision, raw.device());
+  kernels::normalize_u8(raw, normalization, x);
+  for (size_t n = 0; n < content.size(); ++n)
+    if (content[n] != data::ImageSize{}) zero_padding(x, static_cast<int64_t>(n), content[n]);
+  return x;
+}
 }  // namespace
 
 kernels::Normalization input_normalization(const models::Model& model, const std::array<double, 3>& mean,
@@ -27,22 +65,15 @@ kernels::Normalization input_normalization(const models::Model& model, const std
 
 Tensor upload_images(const data::Batch& batch, const kernels::Normalization& normalization, DType precision,
                      Device& device) {
-  Tensor raw = Tensor::empty({batch.size, batch.height, batch.width, 3}, DType::u8, device);
-  device.copy_from_host(raw.raw(), batch.images.data(), raw.nbytes());
-  Tensor x = Tensor::empty(raw.shape(), precision, device);
-  kernels::normalize_u8(raw, normalization, x);
-  return x;
+  return normalised(on_device(images_of(batch), device), batch.content, normalization, precision);
 }
 
-Tensor upload_labels(const data::Batch& batch, Device& device) {
-  if (!batch.classes.empty()) {
-    Tensor classes = Tensor::empty({batch.size}, DType::i64, device);
-    device.copy_from_host(classes.raw(), batch.classes.data(), classes.nbytes());
-    return classes;
-  }
-  Tensor labels = Tensor::empty({batch.size, batch.height, batch.width}, DType::u8, device);
-  device.copy_from_host(labels.raw(), batch.labels.data(), labels.nbytes());
-  return labels;
+Tensor upload_labels(const data::Batch& batch, Device& device) { return on_device(labels_of(batch), device); }
+
+NetworkInput upload(const std::shared_ptr<const data::Batch>& batch, const kernels::Normalization& normalization,
+                    DType precision, UploadRing& ring) {
+  const std::vector<Tensor> raw = ring.upload({images_of(*batch), labels_of(*batch)}, batch);
+  return {normalised(raw[0], batch->content, normalization, precision), raw[1]};
 }
 
 Tensor padded_to_multiple(const Tensor& x, int multiple) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <array>
+#include <memory>
 
+#include "core/upload_ring.h"
 #include "data/batch.h"
 #include "kernels/elementwise.h"
 #include "models/model.h"
@@ -13,10 +15,18 @@ namespace segrt::train {
 kernels::Normalization input_normalization(const models::Model& model, const std::array<double, 3>& mean,
                                            const std::array<double, 3>& std);
 
-// A batch on the device: images normalised in `precision` [N,H,W,3]; labels u8 [N,H,W], or the images' classes i64 [N].
+// A batch on the device: images normalised in `precision` [N,H,W,3], padding (Batch::content) 0; labels u8 [N,H,W], or
+// the images' classes i64 [N].
 Tensor upload_images(const data::Batch& batch, const kernels::Normalization& normalization, DType precision,
                      Device& device);
 Tensor upload_labels(const data::Batch& batch, Device& device);
+
+// The same without the host waiting for the device: labels are overwritten by the upload after the next.
+struct NetworkInput {
+  Tensor x, labels;
+};
+NetworkInput upload(const std::shared_ptr<const data::Batch>& batch, const kernels::Normalization& normalization,
+                    DType precision, UploadRing& ring);
 
 // x [N,H,W,C] with zeros below and to the right, up to multiples of `multiple`; x itself where nothing is missing.
 Tensor padded_to_multiple(const Tensor& x, int multiple);

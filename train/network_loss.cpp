@@ -2,17 +2,31 @@
 
 #include "autograd/elementwise.h"
 #include "autograd/loss.h"
+#include "kernels/elementwise.h"
 #include "nn/segmentation.h"
 #include "train/classification.h"
 
 namespace segrt::train {
 namespace {
-Var head_loss(const models::Model& model, const models::Head& head, const Tensor& labels, int ignore_index) {
-  if (model.task() == models::Task::segmentation)
-    return nn::segmentation_loss(head.scores, head.up, labels, ignore_index).loss;
-  require_one_cell(model, head.scores);
-  return autograd::cross_entropy(head.scores, labels.reshape({labels.dim(0), 1, 1}),
-                                 {.ignore_index = ignore_index, .class_weight = {}});
+// The weighted loss; of a head with a name, it and the accuracy are appended to `logged`.
+Var head_loss(const models::Model& model, const models::Head& head, const Tensor& labels, int ignore_index,
+              std::vector<models::AuxiliaryLoss>& logged) {
+  if (model.task() == models::Task::classification) {
+    require_one_cell(model, head.scores);
+    const Var loss = autograd::cross_entropy(head.scores, labels.reshape({labels.dim(0), 1, 1}),
+                                             {.ignore_index = ignore_index, .class_weight = {}});
+    return autograd::scale(loss, head.loss_weight);
+  }
+  const autograd::SegmentationLoss part = nn::segmentation_loss(
+      head.scores, head.up, labels, {.ignore_index = ignore_index, .count_ignored = head.count_ignored});
+  const Var weighted = autograd::scale(part.loss, head.loss_weight);
+  if (head.name.empty()) return weighted;
+  Tensor accuracy = Tensor::empty({1}, DType::f32, labels.device());
+  kernels::cast(part.correct, accuracy);
+  kernels::scale(accuracy, 100.0 / static_cast<double>(labels.numel()), 0, accuracy);
+  logged.push_back({head.name + ".loss_ce", weighted.detach()});
+  logged.push_back({head.name + ".acc_seg", accuracy});
+  return weighted;
 }
 }  // namespace
 
@@ -22,9 +36,11 @@ NetworkLoss network_loss(models::Model& model, const Tensor& x, const Tensor& la
     loss.total = loss.total.defined() ? autograd::add(loss.total, part) : part;
   };
   for (const models::Head& head : model.forward(x))
-    include(autograd::scale(head_loss(model, head, labels, ignore_index), head.loss_weight));
-  loss.auxiliary = model.auxiliary_losses();
-  for (const models::AuxiliaryLoss& a : loss.auxiliary) include(a.value);
+    include(head_loss(model, head, labels, ignore_index, loss.auxiliary));
+  for (models::AuxiliaryLoss& a : model.auxiliary_losses()) {
+    include(a.value);
+    loss.auxiliary.push_back(std::move(a));
+  }
   return loss;
 }
 

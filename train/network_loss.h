@@ -9,6 +9,7 @@ namespace segrt::train {
 
 struct NetworkLoss {
   Var total;  // f32 [1]: the heads' losses by their weights, and the auxiliary ones
+  // For the logs: the model's auxiliary losses, and what heads with a name say of themselves.
   std::vector<models::AuxiliaryLoss> auxiliary;
 };
 

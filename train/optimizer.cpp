@@ -14,11 +14,12 @@ void require_match(bool matched, const char* option, const std::string& text) {
 }
 }  // namespace
 
-Sgd::Sgd(models::Model& model, const Options& options) : options_(options) {
+Optimizer::Optimizer(models::Model& model, const Options& options, std::vector<std::string> state_names)
+    : options_(options), state_names_(std::move(state_names)) {
   model.visit_parameters([&](const std::string& path, nn::Parameter& p) {
-    if (p.trained)
-      slots_.push_back(
-          {path, p.var, Tensor::zeros_like(p.var.value()), 1.0f, static_cast<float>(options_.weight_decay)});
+    if (!p.trained) return;
+    slots_.push_back({path, p.var, {}, 1.0f, static_cast<float>(options_.weight_decay)});
+    for (size_t i = 0; i < state_names_.size(); ++i) slots_.back().state.push_back(Tensor::zeros_like(p.var.value()));
   });
   if (slots_.empty()) throw ArgumentError("optimizer: the model has no trained parameters");
   for (const std::string& ending : options_.no_decay) {
@@ -38,16 +39,21 @@ Sgd::Sgd(models::Model& model, const Options& options) : options_(options) {
   lr_ = Tensor::zeros({1}, DType::f32, device);
   norm_ = Tensor::zeros({1}, DType::f32, device);
   clip_ = Tensor::zeros({1}, DType::f32, device);
+  keep("step", step_);
 }
 
-void Sgd::step() {
-  std::vector<kernels::SgdTensor> tensors;
+std::unique_ptr<Optimizer> Optimizer::create(models::Model& model, const Options& options) {
+  if (options.kind == Kind::sgd) return std::make_unique<Sgd>(model, options);
+  return std::make_unique<Adam>(model, options);
+}
+
+void Optimizer::step() {
+  std::vector<const Slot*> slots;
   std::vector<Tensor> gradients;
   for (const Slot& slot : slots_) {
-    const Tensor& gradient = slot.var.grad();
-    if (!gradient.defined()) continue;
-    tensors.push_back({slot.var.value(), gradient, slot.momentum, slot.lr_factor, slot.weight_decay});
-    gradients.push_back(gradient);
+    if (!slot.var.grad().defined()) continue;
+    slots.push_back(&slot);
+    gradients.push_back(slot.var.grad());
   }
   kernels::compute_learning_rate(options_.schedule, step_, lr_);
   Tensor clip;
@@ -56,19 +62,20 @@ void Sgd::step() {
     kernels::compute_clip(norm_, options_.clip_norm, clip_);
     clip = clip_;
   }
-  kernels::sgd_step(tensors, options_.sgd, lr_, clip);
+  update(slots, lr_, clip);
   kernels::advance_step(step_);
 }
 
-std::vector<NamedTensor> Sgd::state(Device& host) const {
+std::vector<NamedTensor> Optimizer::state(Device& host) const {
   std::vector<NamedTensor> tensors;
-  for (const Slot& slot : slots_)
-    tensors.push_back({"momentum/" + slot.name, nn::to_upstream_layout(slot.momentum.to(host))});
-  tensors.push_back({"step", step_.to(host)});
+  for (size_t i = 0; i < state_names_.size(); ++i)
+    for (const Slot& slot : slots_)
+      tensors.push_back({state_names_[i] + "/" + slot.name, nn::to_upstream_layout(slot.state[i].to(host))});
+  for (const auto& [name, scalar] : scalars_) tensors.push_back({name, scalar.to(host)});
   return tensors;
 }
 
-void Sgd::load(const SafetensorsFile& file, const std::string& prefix) {
+void Optimizer::load(const SafetensorsFile& file, const std::string& prefix) {
   const std::unique_ptr<Device> host = Device::create("cpu");
   const auto restore = [&](const std::string& name, Tensor target) {
     if (!file.contains(prefix + name))
@@ -79,8 +86,34 @@ void Sgd::load(const SafetensorsFile& file, const std::string& prefix) {
                       " " + to_string(target.shape()) + ", got " + describe(source));
     target.copy_from(source);
   };
-  for (const Slot& slot : slots_) restore("momentum/" + slot.name, slot.momentum);
-  restore("step", step_);
+  for (size_t i = 0; i < state_names_.size(); ++i)
+    for (const Slot& slot : slots_) restore(state_names_[i] + "/" + slot.name, slot.state[i]);
+  for (const auto& [name, scalar] : scalars_) restore(name, scalar);
+}
+
+Sgd::Sgd(models::Model& model, const Options& options) : Optimizer(model, options, {"momentum"}) {}
+
+void Sgd::update(const std::vector<const Slot*>& slots, const Tensor& lr, const Tensor& factor) {
+  std::vector<kernels::SgdTensor> tensors;
+  for (const Slot* s : slots)
+    tensors.push_back({s->var.value(), s->var.grad(), s->state[0], s->lr_factor, s->weight_decay});
+  kernels::sgd_step(tensors, options().sgd, lr, factor);
+}
+
+Adam::Adam(models::Model& model, const Options& options)
+    : Optimizer(model, options, {"adam_m", "adam_v"}),
+      adam_(options.adam),
+      updates_(Tensor::zeros({1}, DType::i64, device())) {
+  adam_.decoupled_decay = options.kind == Kind::adamw;
+  keep("adam_updates", updates_);
+}
+
+void Adam::update(const std::vector<const Slot*>& slots, const Tensor& lr, const Tensor& factor) {
+  std::vector<kernels::AdamTensor> tensors;
+  for (const Slot* s : slots)
+    tensors.push_back({s->var.value(), s->var.grad(), s->state[0], s->state[1], s->lr_factor, s->weight_decay});
+  kernels::adam_step(tensors, adam_, lr, updates_, factor);
+  kernels::advance_step(updates_);
 }
 
 }  // namespace segrt::train

@@ -1,7 +1,8 @@
-// Stochastic gradient descent over a model's trained parameters; the arithmetic is in kernels/optimizer.h.
+// Optimizers over a model's trained parameters; the arithmetic is in kernels/optimizer.h.
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,19 +13,28 @@
 
 namespace segrt::train {
 
-class Sgd {
+// What all optimizers share: parameters with their rate factors and decay, the schedule, clipping, state in
+// checkpoints.
+class Optimizer {
  public:
+  enum class Kind : uint8_t { sgd, adam, adamw };
   struct Options {
     kernels::LrSchedule schedule;
-    kernels::SgdOptions sgd;
+    kernels::SgdOptions sgd;  // of Kind::sgd
     double weight_decay = 0;
     double clip_norm = 0;                    // largest global norm of the gradients; 0: no clipping
     std::vector<std::string> no_decay = {};  // weight decay 0 for parameters whose name ends so ("norm.bias")
     // Parameters whose name contains the text learn at the rate times the factor; factors of several matches multiply.
     std::vector<std::pair<std::string, double>> lr_factors = {};
+    Kind kind = Kind::sgd;
+    kernels::AdamOptions adam = {};  // of the others; decoupled_decay follows from the kind
   };
-  // Throws ArgumentError for an entry of no_decay or lr_factors that fits no trained parameter.
-  Sgd(models::Model& model, const Options& options);
+  // The one that options.kind names. Throws ArgumentError for an entry of no_decay or lr_factors that fits no trained
+  // parameter.
+  static std::unique_ptr<Optimizer> create(models::Model& model, const Options& options);
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
   // One update from the gradients that the parameters hold. A parameter without a gradient is left alone, weight decay
   // included. Advances the device-side step counter, from which the next learning rate follows. No host
@@ -37,20 +47,51 @@ class Sgd {
   const Tensor& step_counter() const { return step_; }  // i64 [1] on the device
   const Options& options() const { return options_; }
 
-  // "momentum/<parameter>" in upstream layout and "step", on a CPU device; load expects the same set. Throws FileError.
+  // "<state>/<parameter>" in upstream layout (SGD: momentum; Adam: adam_m, adam_v) and the counters, on a CPU device;
+  // load expects the same set. Throws FileError.
   std::vector<NamedTensor> state(Device& host) const;
   void load(const SafetensorsFile& file, const std::string& prefix);
 
- private:
+ protected:
   struct Slot {
     std::string name;
     Var var;
-    Tensor momentum;
+    std::vector<Tensor> state;  // f32, like the parameter, from zero; in the order of state_names
     float lr_factor, weight_decay;
   };
+  Optimizer(models::Model& model, const Options& options, std::vector<std::string> state_names);
+  Device& device() const { return step_.device(); }
+  // A counter or scalar that checkpoints hold beside the slots' state.
+  void keep(std::string name, const Tensor& scalar) { scalars_.emplace_back(std::move(name), scalar); }
+  // Updates the parameters of `slots`, all of which have gradients; factor f32 [1] or undefined multiplies these.
+  virtual void update(const std::vector<const Slot*>& slots, const Tensor& lr, const Tensor& factor) = 0;
+
+ private:
   Options options_;
+  std::vector<std::string> state_names_;
   std::vector<Slot> slots_;
+  std::vector<std::pair<std::string, Tensor>> scalars_;
   Tensor step_, lr_, norm_, clip_;
+};
+
+// Stochastic gradient descent with momentum.
+class Sgd final : public Optimizer {
+ public:
+  Sgd(models::Model& model, const Options& options);
+
+ private:
+  void update(const std::vector<const Slot*>& slots, const Tensor& lr, const Tensor& factor) override;
+};
+
+// Adam, and AdamW (Kind::adamw). The number of updates behind the bias corrections is one for all parameters.
+class Adam final : public Optimizer {
+ public:
+  Adam(models::Model& model, const Options& options);
+
+ private:
+  void update(const std::vector<const Slot*>& slots, const Tensor& lr, const Tensor& factor) override;
+  kernels::AdamOptions adam_;
+  Tensor updates_;  // i64 [1]
 };
 
 }  // namespace segrt::train

@@ -9,6 +9,12 @@ namespace segrt::train {
 namespace {
 using kernels::LrSchedule;
 
+// Each task, optimizer, schedule and way of resizing has its own keys; one of another would do nothing.
+void require_absent(const Config& table, const std::vector<std::string>& keys, const std::string& setting) {
+  for (const std::string& key : keys)
+    if (table.has(key)) throw table.error(key, "no such key with " + setting, "a value");
+}
+
 LrSchedule schedule_settings(const Config& train) {
   LrSchedule s;
   const std::string kind = train.choice("schedule", {"constant", "step", "poly", "cosine"}, {.fallback = "poly"});
@@ -23,14 +29,34 @@ LrSchedule schedule_settings(const Config& train) {
   } else if (kind == "cosine") {
     s.kind = LrSchedule::Kind::cosine;
   }
+  if (s.kind == LrSchedule::Kind::poly || s.kind == LrSchedule::Kind::cosine)
+    s.end_lr = train.number("end_lr", {.fallback = 0, .min = 0});
+  else
+    require_absent(train, {"end_lr"}, "schedule = \"" + kind + '"');
   s.min_lr = train.number("min_lr", {.fallback = 0, .min = 0});
   s.warmup_steps = train.integer("warmup_steps", {.fallback = 0, .min = 0});
   s.warmup_factor = train.number("warmup_factor", {.fallback = 0, .min = 0, .max = 1});
   return s;
 }
 
+void optimizer_settings(const Config& train, Optimizer::Options& o) {
+  const std::string kind = train.choice("optimizer", {"sgd", "adam", "adamw"}, {.fallback = "sgd"});
+  const std::string setting = "optimizer = \"" + kind + '"';
+  if (kind == "sgd") {
+    require_absent(train, {"beta1", "beta2", "eps"}, setting);
+    o.sgd.momentum = static_cast<float>(train.number("momentum", {.fallback = 0.9, .min = 0, .below = 1}));
+    o.sgd.nesterov = train.boolean("nesterov", {.fallback = false});
+    return;
+  }
+  require_absent(train, {"momentum", "nesterov"}, setting);
+  o.kind = kind == "adam" ? Optimizer::Kind::adam : Optimizer::Kind::adamw;
+  o.adam.beta1 = train.number("beta1", {.fallback = 0.9, .min = 0, .below = 1});
+  o.adam.beta2 = train.number("beta2", {.fallback = 0.999, .min = 0, .below = 1});
+  o.adam.eps = train.number("eps", {.fallback = 1e-8, .above = 0});
+}
+
 // Which parameters are exempt from weight decay or have a learning rate of their own.
-void parameter_settings(const Config& train, Sgd::Options& optimizer) {
+void parameter_settings(const Config& train, Optimizer::Options& optimizer) {
   optimizer.no_decay = train.texts("no_decay", {.fallback = std::vector<std::string>{}});
   const Config factors = train.table("lr_factors");
   for (const std::string& part : factors.keys())
@@ -39,22 +65,49 @@ void parameter_settings(const Config& train, Sgd::Options& optimizer) {
 
 bool classifies(const Config& config) { return models::task_of(config.table("model")) == models::Task::classification; }
 
-// Each task and each way of resizing has its own keys; one of another would do nothing.
-void require_absent(const Config& table, const std::vector<std::string>& keys, const std::string& setting) {
-  for (const std::string& key : keys)
-    if (table.has(key)) throw table.error(key, "no such key with " + setting, "a value");
-}
-
 data::CentreCrop::Options centre_crop_settings(const Config& eval) {
   constexpr int64_t kMaxSide = data::kMaxImageSide;
   require_absent(eval,
-                 {"average", "resize", "scales", "sizes", "max_long_edge", "base_shortest_edge", "base_max_long_edge"},
+                 {"average", "resize", "scales", "sizes", "max_long_edge", "base_shortest_edge", "base_max_long_edge",
+                  "base_size", "keep_ratio", "window", "window_stride", "window_batch"},
                  "model.task = \"classification\"");
   const int scale_size = eval.integer32("scale_size", {.fallback = 256, .min = 1, .max = kMaxSide});
   const int crop_size = eval.integer32("crop_size", {.fallback = 224, .min = 1, .max = kMaxSide});
   if (crop_size > scale_size)
     throw eval.error("crop_size", "at most eval.scale_size, " + std::to_string(scale_size), std::to_string(crop_size));
   return {.scale_size = scale_size, .crop_size = crop_size};
+}
+
+// One side of a square or [height, width].
+data::ImageSize size_setting(const Config& eval, const char* key) {
+  constexpr int64_t kMaxSide = data::kMaxImageSide;
+  try {
+    const int side = eval.integer32(key, {.min = 1, .max = kMaxSide});
+    return {side, side};
+  } catch (const ConfigError&) {
+    const std::vector<int64_t> sides = eval.integers(key, {.min = 1, .max = kMaxSide, .count = 2});
+    return {static_cast<int>(sides[0]), static_cast<int>(sides[1])};
+  }
+}
+
+BaseSize base_size_settings(const Config& eval) {
+  return {.size = size_setting(eval, "base_size"), .keep_ratio = eval.boolean("keep_ratio", {.fallback = true})};
+}
+
+std::optional<SlidingWindow> window_settings(const Config& eval) {
+  if (!eval.has("window")) {
+    require_absent(eval, {"window_stride", "window_batch"}, "no eval.window");
+    return std::nullopt;
+  }
+  const data::ImageSize size = size_setting(eval, "window"), stride = size_setting(eval, "window_stride");
+  if (stride.height > size.height || stride.width > size.width)
+    throw eval.error("window_stride", "at most the sides of eval.window, or pixels would be left out",
+                     std::to_string(stride.height) + "x" + std::to_string(stride.width));
+  return SlidingWindow{.height = size.height,
+                       .width = size.width,
+                       .stride_height = stride.height,
+                       .stride_width = stride.width,
+                       .batch = eval.integer32("window_batch", {.fallback = 4, .min = 1, .max = 4096})};
 }
 }  // namespace
 
@@ -69,14 +122,12 @@ TrainSettings train_settings(const Config& config) {
     s.iterations = train.integer("iterations", {.min = 1});
   s.batch = train.integer32("batch", {.min = 1});
   s.drop_last = train.boolean("drop_last", {.fallback = !classifies(config)});
-  train.choice("optimizer", {"sgd"}, {.fallback = "sgd"});
+  optimizer_settings(train, s.optimizer);
   s.optimizer.schedule = schedule_settings(train);
   s.schedule_per_epoch = train.choice("schedule_per", {"epoch", "iteration"},
                                       {.fallback = s.iterations > 0 ? "iteration" : "epoch"}) == "epoch";
   if (s.schedule_per_epoch && s.iterations > 0)
     throw train.error("schedule_per", "\"iteration\" with train.iterations", "\"epoch\"");
-  s.optimizer.sgd.momentum = static_cast<float>(train.number("momentum", {.fallback = 0.9, .min = 0, .below = 1}));
-  s.optimizer.sgd.nesterov = train.boolean("nesterov", {.fallback = false});
   s.optimizer.weight_decay = train.number("weight_decay", {.fallback = 1e-4, .min = 0});
   s.optimizer.clip_norm = train.number("clip_norm", {.fallback = 0, .min = 0});
   parameter_settings(train, s.optimizer);
@@ -98,7 +149,8 @@ TrainSettings train_settings(const Config& config) {
 ValidateSettings validate_settings(const Config& config) {
   const Config validate = config.table("validate");
   ValidateSettings s;
-  s.every = validate.integer32("every", {.fallback = 1, .min = 0});
+  s.every_steps = validate.integer("every_steps", {.fallback = 0, .min = 0});
+  s.every = validate.integer32("every", {.fallback = s.every_steps > 0 ? 0 : 1, .min = 0});
   s.limit = validate.integer("limit", {.fallback = 0, .min = 0});
   if (classifies(config)) {
     require_absent(validate, {"mode"}, "model.task = \"classification\"");
@@ -119,13 +171,20 @@ EvalSettings eval_settings(const Config& config) {
     return s;
   }
   require_absent(eval, {"scale_size", "crop_size"}, "model.task = \"segmentation\"");
-  if (eval.choice("average", {"log_probabilities", "logits"}, {.fallback = "log_probabilities"}) == "logits")
-    s.average = Average::logits;
-  if (eval.choice("resize", {"ratio", "shortest_edge"}, {.fallback = "ratio"}) == "ratio") {
+  const std::string average =
+      eval.choice("average", {"log_probabilities", "logits", "probabilities"}, {.fallback = "log_probabilities"});
+  s.average = average == "logits"          ? Average::logits
+              : average == "probabilities" ? Average::probabilities
+                                           : Average::log_probabilities;
+  s.window = window_settings(eval);
+  const std::string resize = eval.choice("resize", {"ratio", "base_size", "shortest_edge"}, {.fallback = "ratio"});
+  if (resize != "base_size") require_absent(eval, {"base_size", "keep_ratio"}, "eval.resize = \"" + resize + "\"");
+  if (resize != "shortest_edge") {
     require_absent(eval, {"sizes", "max_long_edge", "base_shortest_edge", "base_max_long_edge"},
-                   "eval.resize = \"ratio\"");
+                   "eval.resize = \"" + resize + "\"");
     s.scales = eval.numbers("scales",
                             {.fallback = std::vector<double>{1.0, 0.5, 0.75, 1.25, 1.5, 1.75}, .max = 8, .above = 0});
+    if (resize == "base_size") s.base_size = base_size_settings(eval);
     return s;
   }
   require_absent(eval, {"scales"}, "eval.resize = \"shortest_edge\"");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,8 @@
 #include "data/random_resized_crop.h"
 #include "train/data_settings.h"
 #include "train/optimizer.h"
-#include "train/shortest_edge.h"
+#include "train/sliding_window.h"
+#include "train/test_size.h"
 
 namespace segrt::train {
 
@@ -19,13 +21,13 @@ struct TrainSettings {
   int epochs = 0;          // the length of training: either this
   int64_t iterations = 0;  // or this is set, the other 0
   int batch = 0;
-  bool drop_last = true;   // of an epoch: the batch that is not full; kept by default in classification
-  Sgd::Options optimizer;  // schedule.steps_per_unit and total are filled in by the trainer
+  bool drop_last = true;         // of an epoch: the batch that is not full; kept by default in classification
+  Optimizer::Options optimizer;  // schedule.steps_per_unit and total are filled in by the trainer
   bool schedule_per_epoch = true;
   DType precision = DType::f32;  // of activations
   uint64_t seed = 1;             // of the initial weights
   bool deterministic = false;
-  bool capture = true;  // whole steps as graphs, on devices that have them
+  bool capture = true;                 // whole steps as graphs, on devices that have them
   int checkpoint_every = 1;            // epochs; 0: off
   int64_t checkpoint_every_steps = 0;  // 0: off
   int keep = 3;                        // checkpoints beside the best
@@ -37,9 +39,11 @@ struct TrainSettings {
 };
 TrainSettings train_settings(const Config& config);
 
-// [validate]: what happens during training after every `every` epochs (0: never) and at its end.
+// [validate]: what happens during training after every `every` epochs and `every_steps` steps (0: never) and at its
+// end.
 struct ValidateSettings {
   int every = 1;
+  int64_t every_steps = 0;
   bool crops = false;  // pixel accuracy on random crops (DRN's published recipe) in place of whole images
   // The score that picks the best checkpoint: "miou" or "pixel_accuracy"; in classification "top1" or "top5".
   std::string best = "miou";
@@ -48,7 +52,7 @@ struct ValidateSettings {
 ValidateSettings validate_settings(const Config& config);
 
 // What is averaged over the passes of an evaluation.
-enum class Average : uint8_t { log_probabilities, logits };
+enum class Average : uint8_t { log_probabilities, logits, probabilities };
 
 // [eval]: the test procedure. Scales or edges, whichever are not empty, are the passes of multi-scale evaluation.
 struct EvalSettings {
@@ -56,6 +60,8 @@ struct EvalSettings {
   std::vector<double> scales = {1};
   std::vector<ShortestEdge> edges = {};
   ShortestEdge base = {};                      // what every image is resized to first
+  BaseSize base_size = {};                     // what scales are ratios of; empty: of the image
+  std::optional<SlidingWindow> window = {};    // each pass in windows
   data::CentreCrop::Options centre_crop = {};  // classification: all there is
 };
 EvalSettings eval_settings(const Config& config);

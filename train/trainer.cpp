@@ -56,12 +56,14 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
 
   normalization_ = input_normalization(*model_, train_set_->mean(), train_set_->std());
 
+  uploads_ = std::make_unique<UploadRing>(device_);
+
   const int64_t batches = loader_->batches_per_epoch();
   total_steps_ = settings_.iterations > 0 ? settings_.iterations : settings_.epochs * batches;
   kernels::LrSchedule& schedule = settings_.optimizer.schedule;
   schedule.steps_per_unit = settings_.schedule_per_epoch ? batches : 1;
   schedule.total = settings_.schedule_per_epoch ? settings_.epochs : total_steps_;
-  optimizer_ = std::make_unique<Sgd>(*model_, settings_.optimizer);
+  optimizer_ = Optimizer::create(*model_, settings_.optimizer);
   step_ = std::make_unique<TrainingStep>(
       *model_, *optimizer_,
       TrainingStep::Options{.ignore_index = train_set_->classes().ignore_index, .capture = settings_.capture});
@@ -99,17 +101,18 @@ void Trainer::resume() {
   notice_ = fmt::format("resumed at epoch {}, batch {}, step {}", progress_.epoch, progress_.batch, progress_.step);
 }
 
-void Trainer::step(const data::Batch& batch, Window& window) {
-  const Tensor x = upload_images(batch, normalization_, settings_.precision, device_);
-  const Tensor labels = upload_labels(batch, device_);
-  step_->run(x, labels, progress_.step, total_steps_,
+// Waits for nothing on the device, so that the host stays ahead of it; report() does.
+void Trainer::step(Window& window) {
+  batch_ = std::make_shared<const data::Batch>(std::move(*loader_->next()));
+  const NetworkInput input = upload(batch_, normalization_, settings_.precision, *uploads_);
+  step_->run(input.x, input.labels, progress_.step, total_steps_,
              [&](const Tensor& total, const std::vector<models::AuxiliaryLoss>& auxiliary) {
                window.losses.add(total, auxiliary);
                // Where reading costs nothing, a bad loss is caught before it reaches the weights; elsewhere at the next
                // report.
-               if (device_.is_cpu()) check_losses(window, x);
+               if (device_.is_cpu()) check_losses(window);
              });
-  window.images += batch.size;
+  window.images += batch_->size;
   ++progress_.step;
   progress_.epoch = static_cast<int>(loader_->position().epoch);
   progress_.batch = loader_->position().batch;
@@ -127,13 +130,14 @@ void Trainer::tell_capture(RunLog& log) {
   log.message(note);
 }
 
-void Trainer::check_losses(const Window& window, const Tensor& input) {
+void Trainer::check_losses(const Window& window) {
   const std::vector<float> losses = window.losses.totals();
   const int64_t steps = window.losses.steps();
   for (int64_t i = 0; i < steps; ++i) {
     const float loss = losses[static_cast<size_t>(i)];
     if (std::isfinite(loss)) continue;
     const int64_t steps_done = progress_.step - (device_.is_cpu() ? steps - 1 : steps);
+    const Tensor input = upload_images(*batch_, normalization_, settings_.precision, device_);
     throw Error(fmt::format("the loss of step {} is {}: {}; the last checkpoint is {}", steps_done + i, loss,
                             first_nonfinite(*model_, input),
                             last_saved_step_ < 0 ? "none" : run_.numbered(last_saved_step_).string()));
@@ -144,6 +148,7 @@ void Trainer::report(RunLog& log, Window& window) {
   const int64_t steps = window.losses.steps();
   if (steps == 0) return;
   device_.synchronize();
+  if (!device_.is_cpu()) check_losses(window);
   const double seconds = seconds_since(window.start);
   const int64_t batches = loader_->batches_per_epoch();
   StepReport r;
@@ -181,22 +186,28 @@ Trainer::Outcome Trainer::run(RunLog& log, const std::function<bool()>& stop_req
   Outcome outcome = Outcome::finished;
   while (progress_.step < total_steps_) {
     const auto start = Clock::now();
-    const std::optional<data::Batch> batch = loader_->next();
-    step(*batch, window);
+    step(window);
     tell_capture(log);
-    progress_.train_seconds += seconds_since(start);
     const bool milestone = progress_.batch == 0 || progress_.step == total_steps_;
-    if (window.losses.steps() == settings_.log_every || milestone) {
-      if (!device_.is_cpu()) check_losses(window, upload_images(*batch, normalization_, settings_.precision, device_));
-      report(log, window);
-    }
+    if (window.losses.steps() == settings_.log_every || milestone) report(log, window);
+    progress_.train_seconds += seconds_since(start);  // with the device's, for which report() waits
     if (milestone) {
       finish_epoch(log);
       window = {LossWindow(device_, settings_.log_every)};
       window.stall_at_start = loader_->stall_seconds();
     }
-    const int64_t every = settings_.checkpoint_every_steps;
-    if (every > 0 && progress_.step % every == 0 && last_saved_step_ != progress_.step) save(log, false);
+    const auto due = [this](int64_t every) { return every > 0 && progress_.step % every == 0; };
+    bool is_best = false;
+    if (due(validate_settings_.every_steps) && last_validated_step_ != progress_.step) {
+      report(log, window);
+      is_best = validate(log);
+      window = {LossWindow(device_, settings_.log_every)};
+      window.stall_at_start = loader_->stall_seconds();
+    }
+    if (is_best || (due(settings_.checkpoint_every_steps) && last_saved_step_ != progress_.step)) {
+      if (!device_.is_cpu()) check_losses(window);
+      save(log, is_best);
+    }
     if (stop_requested && stop_requested()) {
       outcome = Outcome::stopped;
       break;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "core/upload_ring.h"
 #include "data/loader.h"
 #include "kernels/elementwise.h"
 #include "train/checkpoint.h"
@@ -40,10 +41,10 @@ class Trainer {
   struct Window;  // what has happened since the last report
 
   void check_data() const;
-  void step(const data::Batch& batch, Window& window);
+  void step(Window& window);
   void report(RunLog& log, Window& window);
   void tell_capture(RunLog& log);
-  void check_losses(const Window& window, const Tensor& input);
+  void check_losses(const Window& window);
   void finish_epoch(RunLog& log);
   void renew_statistics(RunLog& log);
   std::map<std::string, double> scores_on_crops();
@@ -62,9 +63,11 @@ class Trainer {
   std::unique_ptr<data::Transform> transform_, crop_transform_;
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<models::Model> model_;
-  std::unique_ptr<Sgd> optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<TrainingStep> step_;
   kernels::Normalization normalization_{};
+  std::unique_ptr<UploadRing> uploads_;
+  std::shared_ptr<const data::Batch> batch_;  // the last one
   int64_t total_steps_ = 0;
   Progress progress_;
   std::string notice_;        // for the log, once it is there

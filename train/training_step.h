@@ -23,7 +23,7 @@ class TrainingStep {
     int eager_steps = 2;
   };
   // Model and optimizer must outlive this object.
-  TrainingStep(models::Model& model, Sgd& optimizer, const Options& options)
+  TrainingStep(models::Model& model, Optimizer& optimizer, const Options& options)
       : model_(model), optimizer_(optimizer), options_(options) {}
 
   // Step `step` (from 0) of `total_steps` on a batch as the network wants it, x [N,H,W,3] and labels. `see` is told the
@@ -45,7 +45,7 @@ class TrainingStep {
   void forget();
 
   models::Model& model_;
-  Sgd& optimizer_;
+  Optimizer& optimizer_;
   Options options_;
   std::string reason_, failure_;  // failure_: of the capture for this shape
   Tensor x_, labels_;             // what the recorded step reads

@@ -26,7 +26,8 @@ std::map<std::string, double> validate_crops(models::Model& model, data::Loader&
   int64_t images = 0;
   while (const std::optional<data::Batch> batch = crops.next()) {
     const models::Head head = model.forward(upload_images(*batch, normalization, precision, device)).front();
-    const auto result = nn::segmentation_loss(head.scores, head.up, upload_labels(*batch, device), ignore_index);
+    const auto result =
+        nn::segmentation_loss(head.scores, head.up, upload_labels(*batch, device), {.ignore_index = ignore_index});
     const double pixels = result.weight_sum.item();
     if (pixels > 0) accuracy += batch->size * result.correct.item() / pixels;
     loss += batch->size * result.loss.value().item();

@@ -152,6 +152,18 @@ void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var) {
   });
 }
 
+void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t count, Tensor& mean, Tensor& var) {
+  const auto finish = [&]<typename T>() {
+    for (int64_t c = 0; c < sum.numel(); ++c) {
+      const double m = static_cast<double>(sum.data<T>()[c]) / static_cast<double>(count);
+      const double v = static_cast<double>(sum_squares.data<T>()[c]) / static_cast<double>(count) - m * m;
+      mean.data<T>()[c] = static_cast<T>(m);
+      var.data<T>()[c] = static_cast<T>(v < 0 ? 0 : v);  // a NaN stays
+    }
+  };
+  sum.dtype() == DType::f64 ? finish.template operator()<double>() : finish.template operator()<float>();
+}
+
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,
                                Tensor& running_mean, Tensor& running_var) {
   const double unbias = count > 1 ? static_cast<double>(count) / static_cast<double>(count - 1) : 1.0;

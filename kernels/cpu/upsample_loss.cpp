@@ -162,9 +162,10 @@ void upsample_cross_entropy_forward(const Tensor& scores, const UpsampleTaps& ta
         }
       });
     });
-    const RowTotals sum = std::accumulate(totals.begin(), totals.end(), RowTotals{}, [](RowTotals a, RowTotals b) {
+    RowTotals sum = std::accumulate(totals.begin(), totals.end(), RowTotals{}, [](RowTotals a, RowTotals b) {
       return RowTotals{a.loss + b.loss, a.weight + b.weight, a.correct + b.correct};
     });
+    if (o.count_ignored) sum.weight = static_cast<double>(labels.numel());
     *loss.data<A>() = sum.weight != 0 ? static_cast<A>(sum.loss / sum.weight) : A{0};
     *weight_sum.data<A>() = static_cast<A>(sum.weight);
     *correct.data<int64_t>() = sum.correct;

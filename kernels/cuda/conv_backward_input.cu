@@ -16,7 +16,7 @@ struct TapWeights {
   using Row = int;
   struct Depth {
     bool inside;
-    int64_t offset;
+    int offset;
   };
   const T* w;  // [O/groups,kernel_h,kernel_w,channels]
   int kernel_h, kernel_w, channels;
@@ -30,7 +30,11 @@ struct TapWeights {
     const int t = by_out_channels(index), o = index - t * out_channels;
     const int t_h = by_taps_w(t), t_w = t - t_h * w_line.count;
     const int i = h.first + t_h * h.step, j = w_line.first + t_w * w_line.step;
-    return {index < depths, ((int64_t{o} * kernel_h + i) * kernel_w + j) * channels};
+    return {index < depths, ((o * kernel_h + i) * kernel_w + j) * channels};
+  }
+  SEGRT_DEVICE Found<T> find(Row c, const Depth& d) const {
+    const bool exists = c < channels && d.inside;
+    return {w + (exists ? d.offset + c : 0), exists};
   }
   SEGRT_DEVICE Vec<T, kVec<T>> load(Row c, const Depth& d) const {
     Vec<T, kVec<T>> values{};
@@ -89,11 +93,10 @@ struct InputGradientProblem {
 
 // Grid: (tiles, phases, groups). Reads dy about once a phase from HBM (phases run one after the other, so small images
 // stay in L2), w once a row of tiles from L2; writes dx once. A phase that no tap meets writes zeros.
-template <typename Math, int Columns>
-__global__ void __launch_bounds__(kTileThreads)
-    conv_backward_input_kernel(InputGradientProblem<typename Math::Input> problem, int column_tiles) {
-  using Tile = GemmTile<Math, Columns, Contiguous::depth, Contiguous::rows>;
-  auto& shared = block_shared<typename Tile::Shared>();
+template <typename Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksAProcessor)
+    conv_backward_input_kernel(InputGradientProblem<typename Tile::T> problem, int column_tiles) {
+  auto& shared = Tile::shared();
   problem.enter_group(block_index().z);
   problem.enter_phase(block_index().y);
   const TilePlace place = tile_place<Tile>(block_index().x, column_tiles);
@@ -113,14 +116,15 @@ InputGradientProblem<T> input_gradient_problem(const Tensor& dy, const Tensor& w
   const PatchAxis v{ceil_div(width, g.stride_w), static_cast<int>(dy.dim(2)), 1, 0, 0};
   const PatchGeometry patches(h, v, static_cast<int>(dx.dim(0)), out_channels, g.groups);
   narrow("conv2d_backward_input", "terms of a sum", w.dim(1) * w.dim(2) * out_channels);
+  narrow("conv2d_backward_input", "weights", w.numel());
 
   InputGradientProblem<T> problem;
-  problem.dy = {dy.data<T>(), patches, in_vectors<T>(dy, out_channels)};
+  problem.dy = {dy.data<T>(), patches, moves_in_vectors(dy, out_channels)};
   problem.w.w = w.data<T>();
   problem.w.kernel_h = axes.h.kernel;
   problem.w.kernel_w = axes.w.kernel;
   problem.w.channels = channels;
-  problem.w.vectors = in_vectors<T>(w, channels);
+  problem.w.vectors = moves_in_vectors(w, channels);
   problem.w.out_channels = out_channels;
   problem.w.by_out_channels = patches.by_channels;
   problem.dx.map = {patches.rows,        h.patches,       v.patches,  height, width,
@@ -131,31 +135,33 @@ InputGradientProblem<T> input_gradient_problem(const Tensor& dy, const Tensor& w
   problem.dx.bias = nullptr;
   problem.dx.columns = channels;
   problem.dx.relu = false;
-  problem.dx.vectors = in_vectors<T>(dx, channels);
+  problem.dx.vectors = moves_in_vectors(dx, channels);
   problem.axis_h = GradientAxis(axes.h);
   problem.axis_w = GradientAxis(axes.w);
   return problem;
 }
 
-template <typename Math, int Columns>
+template <typename Tile>
 void run(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx) {
-  const auto problem = input_gradient_problem<typename Math::Input>(dy, w, g, dx);
-  const int64_t column_tiles = ceil_div(problem.dx.columns, Columns);
-  const int64_t tiles = blocks_for(problem.dy.g.rows, kTileRows) * column_tiles;
-  launch(dy.device(), conv_backward_input_kernel<Math, Columns>,
-         {.grid = {tiles, int64_t{g.stride_h} * g.stride_w, g.groups}, .block = kTileThreads}, problem, column_tiles);
+  const auto problem = input_gradient_problem<typename Tile::T>(dy, w, g, dx);
+  const int64_t column_tiles = ceil_div(problem.dx.columns, Tile::kColumns);
+  const int64_t tiles = blocks_for(problem.dy.g.rows, Tile::kRows) * column_tiles;
+  launch(dy.device(), conv_backward_input_kernel<Tile>,
+         {.grid = {tiles, int64_t{g.stride_h} * g.stride_w, g.groups},
+          .block = Tile::kThreads,
+          .shared_bytes = Tile::kDynamicShared},
+         problem, column_tiles);
 }
 
 }  // namespace
 
 void conv2d_backward_input(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx) {
   if (is_depthwise(w, g)) return depthwise_backward_input(dy, w, g, dx);
-  dispatch_math(dy, [&]<typename Math>() {
-    if (wide_tiles(w.dim(3)))
-      run<Math, 128>(dy, w, g, dx);
-    else
-      run<Math, 64>(dy, w, g, dx);
-  });
+  const int64_t phases = int64_t{g.stride_h} * g.stride_w;
+  const int64_t pixels = dx.dim(0) * ceil_div(dx.dim(1), g.stride_h) * ceil_div(dx.dim(2), g.stride_w);
+  dispatch_tile<Contiguous::depth, Contiguous::rows>(
+      dy, moves_in_vectors(dy, w.dim(0) / g.groups) && moves_in_vectors(w, w.dim(3)),
+      {pixels, w.dim(3), phases * g.groups}, [&]<typename Tile>() { run<Tile>(dy, w, g, dx); });
 }
 
 }  // namespace segrt::kernels::cuda

@@ -40,11 +40,10 @@ struct WeightGradientProblem {
 
 // Grid: (tiles, parts, groups). x is read about once a tap from L2 and once from HBM where a part's pixels fit in L2,
 // dy once a row of tiles; writes every part's sums once in float32.
-template <typename Math, int Columns>
-__global__ void __launch_bounds__(kTileThreads)
-    conv_backward_weight_kernel(WeightGradientProblem<typename Math::Input> problem, int column_tiles) {
-  using Tile = GemmTile<Math, Columns, Contiguous::rows, Contiguous::rows>;
-  auto& shared = block_shared<typename Tile::Shared>();
+template <typename Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksAProcessor)
+    conv_backward_weight_kernel(WeightGradientProblem<typename Tile::T> problem, int column_tiles) {
+  auto& shared = Tile::shared();
   const int part = block_index().y;
   problem.enter(part, block_index().z);
   const TilePlace place = tile_place<Tile>(block_index().x, column_tiles);
@@ -54,26 +53,26 @@ __global__ void __launch_bounds__(kTileThreads)
   Tile::write(shared, sums, place.row, place.column, problem.dw);
 }
 
-template <typename Math, int Columns>
+template <typename Tile>
 void run(const Tensor& x, const Tensor& dy, const ConvGeometry& g, Tensor& dw) {
-  using T = typename Math::Input;
-  using Tile = GemmTile<Math, Columns, Contiguous::rows, Contiguous::rows>;
+  using T = typename Tile::T;
   const PatchGeometry patches = forward_patches(x.shape(), dy.shape(), dw.shape(), g);
   const int out_channels = static_cast<int>(dy.dim(3) / g.groups);
-  const int64_t column_tiles = ceil_div(out_channels, Columns);
-  const int64_t tiles = blocks_for(patches.columns, kTileRows) * column_tiles;
+  const int64_t column_tiles = ceil_div(out_channels, Tile::kColumns);
+  const int64_t tiles = blocks_for(patches.columns, Tile::kRows) * column_tiles;
   const int steps = ceil_div(patches.rows, Tile::kDepth);
   const int64_t parts = split_count(tiles * g.groups, steps);
   const Tensor partials = partial_sums_for(dw, parts);
   const WeightGradientProblem<T> problem = {
-      .x = {x.data<T>(), patches, in_vectors<T>(x, patches.channels)},
-      .dy = {dy.data<T>(), dy.dim(3), out_channels, patches.rows, in_vectors<T>(dy, out_channels)},
+      .x = {x.data<T>(), patches, moves_in_vectors(x, patches.channels)},
+      .dy = {dy.data<T>(), static_cast<int>(dy.dim(3)), out_channels, patches.rows, moves_in_vectors(dy, out_channels)},
       .dw = {partials.data<float>(), patches.columns, out_channels},
       .part_size = dw.numel(),
       .steps = steps,
       .steps_a_part = static_cast<int>(ceil_div(int64_t{steps}, parts))};
-  launch(x.device(), conv_backward_weight_kernel<Math, Columns>,
-         {.grid = {tiles, parts, g.groups}, .block = kTileThreads}, problem, column_tiles);
+  launch(x.device(), conv_backward_weight_kernel<Tile>,
+         {.grid = {tiles, parts, g.groups}, .block = Tile::kThreads, .shared_bytes = Tile::kDynamicShared}, problem,
+         column_tiles);
   add_partial_sums(partials, dw);
 }
 
@@ -81,12 +80,10 @@ void run(const Tensor& x, const Tensor& dy, const ConvGeometry& g, Tensor& dw) {
 
 void conv2d_backward_weight(const Tensor& x, const Tensor& dy, const ConvGeometry& g, Tensor& dw) {
   if (is_depthwise(dw, g)) return depthwise_backward_weight(x, dy, g, dw);
-  dispatch_math(x, [&]<typename Math>() {
-    if (wide_tiles(dy.dim(3) / g.groups))
-      run<Math, 128>(x, dy, g, dw);
-    else
-      run<Math, 64>(x, dy, g, dw);
-  });
+  const int64_t outputs = dy.dim(3) / g.groups;
+  dispatch_tile<Contiguous::rows, Contiguous::rows>(x, moves_in_vectors(x, dw.dim(3)) && moves_in_vectors(dy, outputs),
+                                                    {dw.dim(1) * dw.dim(2) * dw.dim(3), outputs, g.groups, true},
+                                                    [&]<typename Tile>() { run<Tile>(x, dy, g, dw); });
 }
 
 }  // namespace segrt::kernels::cuda

@@ -1,38 +1,12 @@
 // Depthwise forward and input gradient: both gather, for a pixel of the output, from the other image along the taps
-// that conv_taps.cuh finds, so they are one kernel.
+// that conv_taps.h finds, so they are one kernel. It takes every shape; conv_depthwise_strips.cu is faster on the
+// common ones.
 #include "kernels/cuda/conv_depthwise.h"
 
 #include "kernels/cuda/conv_depthwise.cuh"
 
 namespace segrt::kernels::cuda {
 namespace {
-
-template <typename T>
-struct DepthwiseProblem {
-  const T* source;  // x forward, dy backward: [N,source_h,source_w,C]
-  const T* w;       // [C,kh,kw]
-  T* y;             // y or dx: [N,H,W,C]
-  const T* residual;
-  const float* bias;
-  bool relu, backward;
-  int channels, source_h, source_w, pixels;
-  PixelGrid grid;  // of y
-  GradientAxis h, v;
-  int taps;
-  Divisor by_taps;
-};
-
-// Weights of the block's channels into shared memory as float [taps, channels], so that a thread finds those of its
-// channels together. Global reads are consecutive.
-template <typename T>
-SEGRT_DEVICE void stage_weights(const DepthwiseProblem<T>& p, int first_channel, int channels, float* weights) {
-  const T* w = p.w + int64_t{first_channel} * p.taps;
-  const int present = std::min(channels, p.channels - first_channel);
-  for (int e = linear_thread(); e < channels * p.taps; e += kDepthwiseThreads) {
-    const int c = p.by_taps(e), tap = e - c * p.taps;
-    weights[tap * channels + c] = c < present ? to_float(w[e]) : 0.0f;
-  }
-}
 
 // sum[k] = sum over the taps at (n, h, w) of source[.., c + k] * weights[tap, c + k].
 template <typename T, int K>
@@ -63,7 +37,7 @@ template <typename T, int K>
 __global__ void __launch_bounds__(kDepthwiseThreads) depthwise_kernel(DepthwiseProblem<T> p) {
   float* weights = dynamic_shared<float>();
   const int channels = block_dim().x * K, first_channel = block_index().y * channels;
-  stage_weights(p, first_channel, channels, weights);
+  stage_weights(p, first_channel, channels, false, weights);
   sync_block();
   const int own = thread_index().x * K, c = first_channel + own;
   if (c >= p.channels) return;
@@ -71,24 +45,15 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise_kernel(DepthwiseP
   for (int64_t pixel = int64_t{block_index().x} * block_dim().y + thread_index().y; pixel < p.pixels; pixel += stride) {
     float sum[K] = {};
     gather(p, pixel_place(p.grid, static_cast<int>(pixel)), c, weights + own, channels, sum);
-    const int64_t at = pixel * p.channels + c;
-    Vec<T, K> added{}, out;
-    if (p.residual) added = load_vec<T, K>(p.residual + at);
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      float value = sum[k] + (p.bias ? p.bias[c + k] : 0.0f);
-      if (p.residual) value += to_float(added[k]);
-      out[k] = from_float<T>(p.relu && value < 0.0f ? 0.0f : value);
-    }
-    store_vec(p.y + at, out);
+    write_sums(p, pixel * p.channels + c, c, sum);
   }
 }
 
 // y is the image that is gathered for, with the taps of the axes' forward or backward direction.
 void run(const Tensor& source, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, bool backward,
          Tensor& y) {
-  const ConvAxes axes(g, w.shape());
-  const int taps = axes.h.kernel * axes.w.kernel;
+  if (depthwise_strips(source, w, epilogue, g, backward, y)) return;
+  const int taps = static_cast<int>(w.dim(1) * w.dim(2));
   const int64_t channels = y.dim(3), pixels = y.numel() / channels;
   const Tensor* residual = epilogue.residual;
   const int64_t max_channels = kDepthwiseShared / (taps * static_cast<int64_t>(sizeof(float)));
@@ -97,22 +62,7 @@ void run(const Tensor& source, const Tensor& w, const ConvEpilogue& epilogue, co
                        is_aligned(y.raw()) && (!residual || is_aligned(residual->raw()));
   dispatch_depthwise(y, vectors, [&]<typename T, int K>() {
     const DepthwiseBlock block = depthwise_block(channels, K, max_channels);
-    const DepthwiseProblem<T> problem = {.source = source.data<T>(),
-                                         .w = w.data<T>(),
-                                         .y = y.data<T>(),
-                                         .residual = residual ? residual->data<T>() : nullptr,
-                                         .bias = epilogue.bias ? epilogue.bias->data<float>() : nullptr,
-                                         .relu = epilogue.relu,
-                                         .backward = backward,
-                                         .channels = static_cast<int>(channels),
-                                         .source_h = static_cast<int>(source.dim(1)),
-                                         .source_w = static_cast<int>(source.dim(2)),
-                                         .pixels = narrow("conv2d", "pixels", pixels),
-                                         .grid = PixelGrid(y.shape()),
-                                         .h = GradientAxis(axes.h),
-                                         .v = GradientAxis(axes.w),
-                                         .taps = taps,
-                                         .by_taps = Divisor(taps)};
+    const DepthwiseProblem<T> problem = depthwise_problem<T>(source, w, epilogue, g, backward, y);
     // Enough blocks to fill a large GPU eight times over; with more, staging weights would cost more than it saves.
     const int64_t pixel_blocks = grid_for(pixels, block.pixels * 4, ceil_div<int64_t>(132 * 8, block.channel_blocks));
     launch(y.device(), depthwise_kernel<T, K>,

@@ -15,7 +15,7 @@ struct ForwardProblem {
 
   SEGRT_DEVICE void enter_group(int group) {
     x.image += group * x.g.channels;
-    w.data += group * w.rows * w.stride;
+    w.data += int64_t{group} * w.rows * w.stride;
     const int first = group * y.columns;
     y.y += first;
     if (y.residual) y.residual += first;
@@ -25,12 +25,11 @@ struct ForwardProblem {
 
 // Grid: (tiles, 1, groups). Reads x about once from HBM, kh*kw/stride^2 times from L2 (once a tap; blocks of
 // neighbouring tiles run together), w once a row of tiles from L2; writes y once. Shared memory and registers a thread:
-// see gemm_tile.cuh.
-template <typename Math, int Columns>
-__global__ void __launch_bounds__(kTileThreads)
-    conv_forward_kernel(ForwardProblem<typename Math::Input> problem, int column_tiles) {
-  using Tile = GemmTile<Math, Columns, Contiguous::depth, Contiguous::depth>;
-  auto& shared = block_shared<typename Tile::Shared>();
+// see the tile.
+template <typename Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksAProcessor)
+    conv_forward_kernel(ForwardProblem<typename Tile::T> problem, int column_tiles) {
+  auto& shared = Tile::shared();
   problem.enter_group(block_index().z);
   const TilePlace place = tile_place<Tile>(block_index().x, column_tiles);
   typename Tile::Sums sums;
@@ -45,23 +44,25 @@ ForwardProblem<T> forward_problem(const Tensor& x, const Tensor& w, const ConvEp
   const PatchGeometry patches = forward_patches(x.shape(), y.shape(), w.shape(), g);
   const int out_channels = static_cast<int>(y.dim(3) / g.groups);
   const Tensor* residual = epilogue.residual;
-  return {.x = {x.data<T>(), patches, in_vectors<T>(x, patches.channels)},
-          .w = {w.data<T>(), patches.columns, out_channels, patches.columns, in_vectors<T>(w, patches.columns)},
-          .y = {.map = {y.dim(3), patches.rows},
-                .y = y.data<T>(),
-                .residual = residual ? residual->data<T>() : nullptr,
-                .bias = epilogue.bias ? epilogue.bias->data<float>() : nullptr,
-                .columns = out_channels,
-                .relu = epilogue.relu,
-                .vectors = in_vectors<T>(y, out_channels) && (!residual || in_vectors<T>(*residual, out_channels))}};
+  return {
+      .x = {x.data<T>(), patches, moves_in_vectors(x, patches.channels)},
+      .w = {w.data<T>(), patches.columns, out_channels, patches.columns, moves_in_vectors(w, patches.columns)},
+      .y = {.map = {y.dim(3), patches.rows},
+            .y = y.data<T>(),
+            .residual = residual ? residual->data<T>() : nullptr,
+            .bias = epilogue.bias ? epilogue.bias->data<float>() : nullptr,
+            .columns = out_channels,
+            .relu = epilogue.relu,
+            .vectors = moves_in_vectors(y, out_channels) && (!residual || moves_in_vectors(*residual, out_channels))}};
 }
 
-template <typename Math, int Columns>
+template <typename Tile>
 void run(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
-  const auto problem = forward_problem<typename Math::Input>(x, w, epilogue, g, y);
-  const int64_t column_tiles = ceil_div(problem.y.columns, Columns);
-  const int64_t tiles = blocks_for(problem.x.g.rows, kTileRows) * column_tiles;
-  launch(x.device(), conv_forward_kernel<Math, Columns>, {.grid = {tiles, 1, g.groups}, .block = kTileThreads}, problem,
+  const auto problem = forward_problem<typename Tile::T>(x, w, epilogue, g, y);
+  const int64_t column_tiles = ceil_div(problem.y.columns, Tile::kColumns);
+  const int64_t tiles = blocks_for(problem.x.g.rows, Tile::kRows) * column_tiles;
+  launch(x.device(), conv_forward_kernel<Tile>,
+         {.grid = {tiles, 1, g.groups}, .block = Tile::kThreads, .shared_bytes = Tile::kDynamicShared}, problem,
          column_tiles);
 }
 
@@ -69,12 +70,10 @@ void run(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const C
 
 void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
   if (is_depthwise(w, g)) return depthwise_forward(x, w, epilogue, g, y);
-  dispatch_math(x, [&]<typename Math>() {
-    if (wide_tiles(y.dim(3) / g.groups))
-      run<Math, 128>(x, w, epilogue, g, y);
-    else
-      run<Math, 64>(x, w, epilogue, g, y);
-  });
+  const int64_t pixels = y.dim(0) * y.dim(1) * y.dim(2), outputs = y.dim(3) / g.groups;
+  dispatch_tile<Contiguous::depth, Contiguous::depth>(x, moves_in_vectors(x, w.dim(3)) && moves_in_vectors(w, w.dim(3)),
+                                                      {pixels, outputs, g.groups},
+                                                      [&]<typename Tile>() { run<Tile>(x, w, epilogue, g, y); });
 }
 
 }  // namespace segrt::kernels::cuda

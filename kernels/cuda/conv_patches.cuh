@@ -6,7 +6,7 @@
 
 #include "kernels/conv.h"
 #include "kernels/cuda/conv_taps.h"
-#include "kernels/cuda/gemm_tile.cuh"
+#include "kernels/cuda/pipelined_tile.cuh"
 
 namespace segrt::kernels::cuda {
 
@@ -14,6 +14,9 @@ namespace segrt::kernels::cuda {
 struct PatchAxis {
   int patches, extent;
   int stride, offset, step;
+
+  // One more than the last position where a patch starts or a pixel is.
+  int64_t end() const { return std::max(int64_t{extent}, (patches - int64_t{1}) * stride + offset + 1); }
 };
 
 // Patch (n, r, s) is row (n * h.patches + r) * w.patches + s, tap (i, j) of channel c is column (i * taps_w + j) *
@@ -24,6 +27,7 @@ struct PatchGeometry {
   int image_channels;  // of all groups: the distance of pixels in memory
   int rows, columns;   // of the matrix
   int taps_w;
+  bool plain;  // 1x1, stride 1, no padding: row and column are the pixel's and the channel's number
   Divisor by_plane, by_width, by_channels, by_taps_w;
 
   PatchGeometry() = default;
@@ -36,12 +40,16 @@ struct PatchGeometry {
         by_plane(h.patches * w.patches),
         by_width(w.patches),
         by_channels(group_channels) {
+    // Pixels are counted in 32 bits and only then multiplied by channels: 64-bit products are three instructions each.
+    narrow("conv2d", "pixels and padding", (batch - int64_t{1}) * h.extent * w.extent + h.end() * w.end());
     set_taps(0, 0);
   }
   SEGRT_HOST_DEVICE void set_taps(int count_h, int count_w) {
     taps_w = count_w;
     by_taps_w = Divisor(count_w);
     columns = count_h * count_w * channels;
+    const auto in_place = [](const PatchAxis& a) { return a.stride == 1 && a.offset == 0 && a.patches == a.extent; };
+    plain = count_h == 1 && count_w == 1 && in_place(h) && in_place(w);
   }
 };
 
@@ -84,6 +92,11 @@ struct PatchSource {
     else
       return read(d, r);
   }
+  // Where `vectors` holds.
+  SEGRT_DEVICE Found<T> find(const Row& r, const Depth& d) const {
+    const bool exists = inside(r, d);
+    return {image + (exists ? offset(r, d) : 0), exists};
+  }
 
  private:
   // A row or column past the end lies outside of every image: reading it gives zero, like padding.
@@ -91,22 +104,27 @@ struct PatchSource {
 
   SEGRT_DEVICE Pixel pixel(int index) const {
     if (index >= g.rows) return {kOutside, kOutside, 0};
+    if (g.plain) return {0, 0, int64_t{index} * g.image_channels};
     const int n = g.by_plane(index), in_plane = index - n * g.h.patches * g.w.patches;
     const int r = g.by_width(in_plane), s = in_plane - r * g.w.patches;
     const int h = r * g.h.stride + g.h.offset, w = s * g.w.stride + g.w.offset;
-    return {h, w, ((int64_t{n} * g.h.extent + h) * g.w.extent + w) * g.image_channels};
+    return {h, w, int64_t{(n * g.h.extent + h) * g.w.extent + w} * g.image_channels};
   }
   SEGRT_DEVICE Tap tap(int column) const {
     if (column >= g.columns) return {kOutside, kOutside, column, 0};
+    if (g.plain) return {0, 0, column, column};
     const int t = g.by_channels(column), c = column - t * g.channels;
     const int i = g.by_taps_w(t), j = t - i * g.taps_w;
     const int h = i * g.h.step, w = j * g.w.step;
-    return {h, w, column, (int64_t{h} * g.w.extent + w) * g.image_channels + c};
+    return {h, w, column, int64_t{h * g.w.extent + w} * g.image_channels + c};
   }
   SEGRT_DEVICE bool inside(const Pixel& p, const Tap& t) const {
     return static_cast<unsigned>(p.h + t.h) < static_cast<unsigned>(g.h.extent) &&
            static_cast<unsigned>(p.w + t.w) < static_cast<unsigned>(g.w.extent);
   }
+  SEGRT_DEVICE bool inside(const Tap& t, const Pixel& p) const { return inside(p, t); }
+  SEGRT_DEVICE static int64_t offset(const Pixel& p, const Tap& t) { return p.origin + t.offset; }
+  SEGRT_DEVICE static int64_t offset(const Tap& t, const Pixel& p) { return p.origin + t.offset; }
   // kVec columns from t on. All are channels of one tap where vectors are possible; else each is looked up.
   SEGRT_DEVICE Vec<T, kVec<T>> read(const Pixel& p, const Tap& t) const {
     Vec<T, kVec<T>> values{};
@@ -124,9 +142,8 @@ struct PatchSource {
 };
 
 // Whether every group's slice of a tensor [..., channels * groups] can be moved in 16-byte vectors.
-template <typename T>
-bool in_vectors(const Tensor& t, int64_t group_channels) {
-  return is_aligned(t.raw()) && group_channels % kVec<T> == 0;
+inline bool moves_in_vectors(const Tensor& t, int64_t group_channels) {
+  return is_aligned(t.raw()) && group_channels * static_cast<int64_t>(size_of(t.dtype())) % 16 == 0;
 }
 
 // The axes of a convolution as the kernels name them.
@@ -149,8 +166,5 @@ inline PatchGeometry forward_patches(const Shape& x, const Shape& y, const Shape
   patches.set_taps(axes.h.kernel, axes.w.kernel);
   return patches;
 }
-
-// Narrow tiles where wide ones would be half empty.
-inline bool wide_tiles(int64_t columns) { return columns > 64; }
 
 }  // namespace segrt::kernels::cuda

@@ -1,3 +1,4 @@
+#include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/map_elements.cuh"
 #include "kernels/dispatch.h"
@@ -5,15 +6,6 @@
 
 namespace segrt::kernels::cuda {
 namespace {
-
-struct DeviceMath {
-  SEGRT_DEVICE static float exp(float x) { return expf(x); }
-  SEGRT_DEVICE static float expm1(float x) { return expm1f(x); }
-  SEGRT_DEVICE static float tanh(float x) { return tanhf(x); }
-  SEGRT_DEVICE static float erf(float x) { return erff(x); }
-  SEGRT_DEVICE static float erfc(float x) { return erfcf(x); }
-  SEGRT_DEVICE static float log(float x) { return logf(x); }
-};
 
 // The operator is a run-time value, tested once a vector: every thread takes the same branch, the loop waits for
 // memory, and one kernel a dtype is compiled instead of 17.

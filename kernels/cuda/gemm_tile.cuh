@@ -2,7 +2,8 @@
 //
 // A source says where an operand's elements are: `Row row(int)` and `Depth depth(int)` resolve one coordinate each
 // (once a launch for rows, once a step for depth), `Vec load(Row, Depth)` reads kVec elements from there on along the
-// contiguous index, zeros outside. An output says what becomes of sums: operator()(patch, row, column) takes a warp's
+// contiguous index, zeros outside, and `Found find(Row, Depth)` says where they are, if a source has aligned vectors
+// (pipelined_tile.cuh copies them). An output says what becomes of sums: operator()(patch, row, column) takes a warp's
 // 16 x 32 patch whose corner is at (row, column) of the product.
 //
 // A step of 64 bytes of depth reads (128 + Columns) * 64 bytes from L2 for 128 * Columns * (16 or 32) multiply-adds.
@@ -20,6 +21,13 @@
 #include "kernels/math_mode.h"
 
 namespace segrt::kernels::cuda {
+
+// kVec elements of an operand, which are zeros where there are none; `at` can be read in any case.
+template <typename T>
+struct Found {
+  const T* at;
+  bool exists;
+};
 
 constexpr int kTileThreads = 256, kTileWarps = kTileThreads / kWarpSize;
 constexpr int kTileRows = 128;
@@ -61,6 +69,9 @@ class OperandMover {
 template <typename Math, int Columns, Contiguous kOrderA, Contiguous kOrderB>
 struct GemmTile {
   using T = typename Math::Input;
+  static constexpr int kThreads = kTileThreads, kBlocksAProcessor = 1;
+  static constexpr int kRows = kTileRows, kColumns = Columns;
+  static constexpr size_t kDynamicShared = 0;
   using TileA = OperandTile<T, kTileRows, kOrderA>;
   using TileB = OperandTile<T, Columns, kOrderB>;
   static constexpr int kDepth = TileA::kDepth;  // of one step
@@ -77,6 +88,7 @@ struct GemmTile {
     float patches[kTileWarps][kSliceRows * kPatchStride];  // afterwards: sums on their way out
   };
   static_assert(sizeof(Shared) <= 48 * 1024);
+  SEGRT_DEVICE static Shared& shared() { return block_shared<Shared>(); }
 
   // sums += A[row.., begin*kDepth .. end*kDepth) B[.., column..]. One barrier a step: the loads of the next step are in
   // flight during the products of this one, and land in the buffer that every warp left before the last barrier.
@@ -133,15 +145,18 @@ struct MatrixSource {
   using Row = int;
   using Depth = int;
   const T* data;
-  int64_t stride;
-  int rows, depths;
+  int stride, rows, depths;
   bool vectors;
 
   SEGRT_DEVICE Row row(int index) const { return index; }
   SEGRT_DEVICE Depth depth(int index) const { return index; }
+  SEGRT_DEVICE Found<T> find(Row r, Depth k) const {
+    const bool exists = r < rows && k < depths;
+    return {data + (exists ? offset(r, k) : 0), exists};
+  }
   SEGRT_DEVICE Vec<T, kVec<T>> load(Row r, Depth k) const {
     constexpr bool kAlongDepth = kOrder == Contiguous::depth;
-    const T* p = data + (kAlongDepth ? r * stride + k : k * stride + r);
+    const T* p = data + offset(r, k);
     Vec<T, kVec<T>> values{};
     if (r >= rows || k >= depths) return values;
     if (vectors) return load_vec<T, kVec<T>>(p);
@@ -150,6 +165,11 @@ struct MatrixSource {
     for (int v = 0; v < kVec<T>; ++v)
       if (v < left) values[v] = p[v];
     return values;
+  }
+
+ private:
+  SEGRT_DEVICE int64_t offset(Row r, Depth k) const {
+    return kOrder == Contiguous::depth ? int64_t{r} * stride + k : int64_t{k} * stride + r;
   }
 };
 
@@ -216,6 +236,13 @@ inline int narrow(std::string_view op, std::string_view what, int64_t value) {
   return static_cast<int>(value);
 }
 
+// The last two dimensions of t: [rows, depths] in memory where depth is contiguous, [depths, rows] where rows are.
+template <typename T, Contiguous kOrder>
+MatrixSource<T, kOrder> matrix_source(std::string_view op, const Tensor& t, int rows, int depths) {
+  const int stride = narrow(op, "columns", t.dim(-1));
+  return {t.data<T>(), stride, rows, depths, is_aligned(t.raw()) && stride % kVec<T> == 0};
+}
+
 // Which tile a block computes. Blocks that share rows are neighbours, so that the rows are fetched once and then found
 // in L2; `column_tiles` of them follow each other.
 struct TilePlace {
@@ -223,7 +250,7 @@ struct TilePlace {
 };
 template <typename Tile>
 SEGRT_DEVICE TilePlace tile_place(int block, int column_tiles) {
-  return {block / column_tiles * kTileRows, block % column_tiles * Tile::TileB::kRows};
+  return {block / column_tiles * Tile::kRows, block % column_tiles * Tile::kColumns};
 }
 
 }  // namespace segrt::kernels::cuda

@@ -37,13 +37,6 @@ __global__ void __launch_bounds__(kTileThreads)
   Tile::write(shared, sums, place.row, place.column, problem.c);
 }
 
-// A [rows, depths] in memory where depth is contiguous, [depths, rows] where rows are.
-template <typename T, Contiguous kOrder>
-MatrixSource<T, kOrder> source(const Tensor& t, int rows, int depths) {
-  const int64_t stride = t.dim(-1);
-  return {t.data<T>(), stride, rows, depths, is_aligned(t.raw()) && stride % kVec<T> == 0};
-}
-
 template <typename Math, Contiguous kOrderA, Contiguous kOrderB>
 void run(const Tensor& a, const Tensor& b, const Tensor* bias, Tensor& c) {
   using T = typename Math::Input;
@@ -51,8 +44,8 @@ void run(const Tensor& a, const Tensor& b, const Tensor* bias, Tensor& c) {
   const int depths = narrow("matmul", "terms of a sum", a.dim(kOrderA == Contiguous::depth ? -1 : -2));
   const int64_t batches = c.rank() == 3 ? c.dim(0) : 1;
   const int64_t column_tiles = ceil_div(columns, kColumns), tiles = blocks_for(rows, kTileRows) * column_tiles;
-  const MatmulProblem<T, kOrderA, kOrderB> problem = {.a = source<T, kOrderA>(a, rows, depths),
-                                                      .b = source<T, kOrderB>(b, columns, depths),
+  const MatmulProblem<T, kOrderA, kOrderB> problem = {.a = matrix_source<T, kOrderA>("matmul", a, rows, depths),
+                                                      .b = matrix_source<T, kOrderB>("matmul", b, columns, depths),
                                                       .c = {.map = {columns, rows},
                                                             .y = c.data<T>(),
                                                             .residual = nullptr,

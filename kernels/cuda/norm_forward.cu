@@ -100,6 +100,17 @@ __global__ void finish_moments_kernel(PartialMoments partial, float* mean, float
 }
 
 // One thread a channel.
+__global__ void moments_from_sums_kernel(const float* sum, const float* sum_squares, float* mean, float* var,
+                                         int64_t channels, double count) {
+  const int64_t c = global_index();
+  if (c >= channels) return;
+  const double m = static_cast<double>(sum[c]) / count;
+  const double v = static_cast<double>(sum_squares[c]) / count - m * m;
+  mean[c] = static_cast<float>(m);
+  var[c] = v < 0 ? 0.0f : static_cast<float>(v);  // a NaN stays
+}
+
+// One thread a channel.
 __global__ void update_running_kernel(const float* mean, const float* var, float* running_mean, float* running_var,
                                       int64_t channels, float momentum, float unbias) {
   const int64_t c = global_index();
@@ -161,6 +172,12 @@ void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var) {
              partial, mean.data<float>(), var.data<float>(), f, positions, t.chunk);
     });
   });
+}
+
+void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t count, Tensor& mean, Tensor& var) {
+  launch(sum.device(), moments_from_sums_kernel,
+         {.grid = blocks_for(sum.numel(), 128), .block = 128, .barrier_free = true}, sum.data<float>(),
+         sum_squares.data<float>(), mean.data<float>(), var.data<float>(), sum.numel(), static_cast<double>(count));
 }
 
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,

@@ -9,8 +9,11 @@
 namespace segrt::kernels::cuda {
 
 void compute_learning_rate(const LrSchedule& s, const Tensor& step, Tensor& lr);
-void advance_step(Tensor& step);
-void sgd_step(const std::vector<SgdTensor>& tensors, const SgdOptions& o, const Tensor& lr, const Tensor& clip);
+void advance_step(Tensor& step, const Tensor& skip);
+void sgd_step(const std::vector<SgdTensor>& tensors, const SgdOptions& o, const Tensor& lr, const Tensor& factor,
+              const Tensor& skip);
+void adam_step(const std::vector<AdamTensor>& tensors, const AdamOptions& o, const Tensor& lr, const Tensor& updates,
+               const Tensor& factor, const Tensor& skip);
 void compute_clip(const Tensor& norm, double max_norm, Tensor& clip);
 
 }  // namespace segrt::kernels::cuda

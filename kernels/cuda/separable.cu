@@ -97,14 +97,14 @@ SeparableProblem<T> separable_problem(const Tensor& x, const Tensor& depthwise, 
                 .pad_top = g.pad_top,
                 .pad_left = g.pad_left,
                 .filters = nullptr},
-          .pointwise = {pointwise.data<T>(), channels, outputs, channels, in_vectors<T>(pointwise, channels)},
+          .pointwise = {pointwise.data<T>(), channels, outputs, channels, moves_in_vectors(pointwise, channels)},
           .y = {.map = {y.dim(3), rows},
                 .y = y.data<T>(),
                 .residual = residual ? residual->data<T>() : nullptr,
                 .bias = epilogue.bias ? epilogue.bias->data<float>() : nullptr,
                 .columns = outputs,
                 .relu = epilogue.relu,
-                .vectors = in_vectors<T>(y, outputs) && (!residual || in_vectors<T>(*residual, outputs))}};
+                .vectors = moves_in_vectors(y, outputs) && (!residual || moves_in_vectors(*residual, outputs))}};
 }
 
 template <typename Math, int Columns>

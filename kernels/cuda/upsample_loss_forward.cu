@@ -50,14 +50,15 @@ __global__ void loss_forward_kernel(RowProblem<T> p, const uint8_t* labels, Labe
   }
 }
 
-// One block adds the blocks' sums in a fixed order, in float64.
-__global__ void loss_totals_kernel(const float* partials, int64_t count, float* loss, float* weight_sum,
+// One block adds the blocks' sums in a fixed order, in float64. divisor: of the loss, or 0 for the sum of weights.
+__global__ void loss_totals_kernel(const float* partials, int64_t count, double divisor, float* loss, float* weight_sum,
                                    int64_t* correct) {
   double totals[kTotals] = {};
   for (int64_t i = linear_thread(); i < count; i += block_threads())
     for (int k = 0; k < kTotals; ++k) totals[k] += static_cast<double>(partials[i * kTotals + k]);
   block_sums(totals);
   if (linear_thread() != 0) return;
+  if (divisor > 0.0) totals[1] = divisor;
   loss[0] = totals[1] != 0.0 ? static_cast<float>(totals[0] / totals[1]) : 0.0f;
   weight_sum[0] = static_cast<float>(totals[1]);
   correct[0] = static_cast<int64_t>(totals[2]);
@@ -94,7 +95,8 @@ void upsample_cross_entropy_forward(const Tensor& scores, const UpsampleTaps& ta
            {.grid = grid, .block = kRowPixels, .shared_bytes = row_shared_bytes(p)}, p, labels.data<uint8_t>(), weights,
            log_sum_exp.data<float>(), partials.data<float>());
     launch(scores.device(), loss_totals_kernel, {.grid = 1, .block = 256}, partials.data<float>(), grid.count(),
-           loss.data<float>(), weight_sum.data<float>(), correct.data<int64_t>());
+           o.count_ignored ? static_cast<double>(labels.numel()) : 0.0, loss.data<float>(), weight_sum.data<float>(),
+           correct.data<int64_t>());
   });
 }
 

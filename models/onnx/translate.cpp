@@ -55,6 +55,9 @@ const std::map<std::string, Translator::Operator>& Translator::operators() {
       {"scale", &Translator::scale},
       {"reshape", &Translator::reshape},
       {"concat_channels", &Translator::concat_channels},
+      {"channel_gate", &Translator::channel_gate},
+      {"space_to_depth", &Translator::space_to_depth},
+      {"patch_means", &Translator::patch_means},
       {"softmax", &Translator::softmax},
       {"log_softmax", &Translator::softmax},
       {"copy", &Translator::copy},
@@ -245,6 +248,29 @@ void Translator::concat_channels(const OpEvent& e) {
   std::vector<std::string> inputs;
   for (const Tensor& part : e.inputs) inputs.push_back(name(part));
   bind(e.output, graph_.node("Concat", inputs, {.integer = {{"axis", e.output.rank() == 4 ? 1 : -1}}}));
+}
+
+void Translator::channel_gate(const OpEvent& e) {
+  const std::string x = name(e.inputs[0]), y = graph_.node("Mul", {x, name(e.inputs[1])});
+  bind(e.output, is_set(e, "residual") ? graph_.node("Add", {y, x}) : y);
+}
+
+// ONNX's SpaceToDepth has another order of channels; PixelUnshuffle's is that of a transposition.
+void Translator::space_to_depth(const OpEvent& e) {
+  const Tensor& x = e.inputs[0];
+  const int64_t side = integers(e, "side")[0], rows = x.dim(1) / side, columns = x.dim(2) / side;
+  // 0: the number of images, as it is
+  const std::string split =
+      graph_.node("Reshape", {name(x), graph_.constant(std::vector<int64_t>{0, x.dim(3), rows, side, columns, side})});
+  const std::string turned = graph_.node("Transpose", {split}, {.integers = {{"perm", {0, 1, 3, 5, 2, 4}}}});
+  bind(e.output,
+       graph_.node("Reshape", {turned, graph_.constant(std::vector<int64_t>{0, e.output.dim(3), rows, columns})}));
+}
+
+void Translator::patch_means(const OpEvent& e) {
+  const int64_t side = integers(e, "side")[0];
+  bind(e.output, graph_.node("AveragePool", {name(e.inputs[0])},
+                             {.integers = {{"kernel_shape", {side, side}}, {"strides", {side, side}}}}));
 }
 
 void Translator::softmax(const OpEvent& e) {

@@ -46,6 +46,9 @@ class Translator {
   void scale(const OpEvent& e);
   void reshape(const OpEvent& e);
   void concat_channels(const OpEvent& e);
+  void channel_gate(const OpEvent& e);
+  void space_to_depth(const OpEvent& e);
+  void patch_means(const OpEvent& e);
   void softmax(const OpEvent& e);
   void copy(const OpEvent& e);
   void gate(const OpEvent& e);

@@ -241,6 +241,33 @@ TEST_CASE_FIXTURE(Fixture, "iterations, renewed statistics, and logits averaged 
   CHECK(mixed.says("eval.scales: expected no such key with eval.resize = \"shortest_edge\""));
 }
 
+TEST_CASE_FIXTURE(
+    Fixture, "scaled, cropped and distorted training, scored every two steps; windows and averaged probabilities") {
+  std::string text(kConfig);
+  text.replace(text.find("crop ="), 4, "augment = \"scale_crop_distort\"\nbase_size = [40, 64]\ncrop");
+  text.replace(text.find("epochs = 3"), 10, "iterations = 4");
+  text.replace(text.find("scales"), 6,
+               "average = \"probabilities\"\nresize = \"base_size\"\nbase_size = [48, 77]\nwindow = [32, 48]\n"
+               "window_stride = [16, 32]\nscales");
+  write("windows.toml", text + "[validate]\nevery_steps = 2\n");
+  const test::Outcome trained = (*this)("segtrain windows.toml -o windows --device cpu");
+  CAPTURE(trained.output);
+  REQUIRE(trained.code == 0);
+  std::vector<int64_t> validated;
+  std::ifstream log(folder.path() / "windows/log.jsonl");
+  for (std::string line; std::getline(log, line);)
+    if (const nlohmann::json entry = nlohmann::json::parse(line); entry.contains("miou"))
+      validated.push_back(entry["step"].get<int64_t>());
+  CHECK(validated == std::vector<int64_t>{2, 4});
+  const test::Outcome scored = (*this)("segeval windows --device cpu --flip --json w.json");
+  CAPTURE(scored.output);
+  CHECK(scored.code == 0);
+  CHECK(nlohmann::json::parse(std::ifstream(folder.path() / "w.json"))["images"] == 2);
+  const test::Outcome sparse = (*this)("segeval windows --device cpu --set eval.window_stride=64");
+  CHECK(sparse.code == 1);
+  CHECK(sparse.says("eval.window_stride: expected at most the sides of eval.window"));
+}
+
 TEST_CASE_FIXTURE(Fixture, "summary and bench") {
   const test::Outcome summary = (*this)("segmodel summary tiny.toml --input 1x1024x2048");
   CAPTURE(summary.output);

@@ -3,10 +3,12 @@
 
 #include <doctest/doctest.h>
 
+#include "autograd/channel_gate.h"
 #include "autograd/conv.h"
 #include "autograd/elementwise.h"
 #include "autograd/loss.h"
 #include "autograd/norm.h"
+#include "autograd/patches.h"
 #include "autograd/pool.h"
 #include "tests/support/tensors.h"
 
@@ -54,7 +56,43 @@ TEST_CASE_FIXTURE(Fixture, "conv2d") {
     CAPTURE(c.x);
     check([&](const std::vector<Var>& v) { return conv2d(v[0], v[1], v[2], c.g); },
           {input(c.x), input(c.w), input({c.w[0]})});
+    check([&](const std::vector<Var>& v) { return conv2d(v[0], v[1], v[2], c.g, v[3]); },
+          {input(c.x), input(c.w), input({c.w[0]}), input(kernels::conv2d_output_shape(c.x, c.w, c.g))});
   }
+}
+
+TEST_CASE_FIXTURE(Fixture, "channel gates and patches") {
+  for (const bool residual : {false, true})
+    check([&](const std::vector<Var>& v) { return channel_gate(v[0], v[1], residual); },
+          {input({2, 3, 2, 5}), input({2, 1, 1, 5})});
+  const Tensor step = Tensor::zeros({1}, DType::i64, *cpu);
+  check([&](const std::vector<Var>& v) { return channel_dropout(v[0], 0.4, 7, 3, step); }, {input({3, 2, 2, 5})});
+  for (const int side : {1, 2, 3}) {
+    check([&](const std::vector<Var>& v) { return space_to_depth(v[0], side); }, {input({2, 6, 6, 2})});
+    check(
+        [&](const std::vector<Var>& v) {
+          const Patches p = split_patches(v[0], side);
+          return concat_channels({mul(p.all, p.all), mul(p.means, p.means)});
+        },
+        {input({1, 6, 12, 2})});
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "channel dropout drops whole channels of an image and scales the others") {
+  const Tensor step = Tensor::zeros({1}, DType::i64, *cpu);
+  Tensor ones = Tensor::empty({4, 3, 5, 64}, DType::f64, *cpu);
+  kernels::fill(ones, 1);
+  const std::vector<double> y = test::to_doubles(channel_dropout(ones, 0.25, 7, 3, step).value());
+  int dropped = 0;
+  for (size_t n = 0; n < 4; ++n)
+    for (size_t c = 0; c < 64; ++c) {
+      const double first = y[n * 15 * 64 + c];
+      CHECK((first == 0 || first == doctest::Approx(4.0 / 3)));
+      dropped += first == 0 ? 1 : 0;
+      for (size_t p = 1; p < 15; ++p) CHECK(y[(n * 15 + p) * 64 + c] == first);
+    }
+  CHECK(dropped > 256 / 4 - 28);  // four standard deviations
+  CHECK(dropped < 256 / 4 + 28);
 }
 
 TEST_CASE_FIXTURE(Fixture, "conv_transpose2d") {
@@ -72,6 +110,13 @@ TEST_CASE_FIXTURE(Fixture, "conv_transpose2d") {
 TEST_CASE_FIXTURE(Fixture, "linear and matmul") {
   check([](const std::vector<Var>& v) { return linear(v[0], v[1], v[2]); },
         {input({2, 3, 5}), input({4, 5}), input({4})});
+  for (const bool biased : {true, false})
+    check(
+        [&](const std::vector<Var>& v) {
+          const Var none, &b1 = biased ? v[3] : none, &b2 = biased ? v[4] : none;
+          return mlp(v[0], {.w1 = v[1], .b1 = b1, .w2 = v[2], .b2 = b2});
+        },
+        {input({2, 3, 5}), input({6, 5}), input({4, 6}), input({6}), input({4})});
   check([](const std::vector<Var>& v) { return matmul(v[0], v[1]); }, {input({3, 1}), input({1, 4})});
   check([](const std::vector<Var>& v) { return matmul(v[0], v[1]); }, {input({2, 3, 5}), input({2, 5, 4})});
 }
@@ -92,6 +137,66 @@ TEST_CASE_FIXTURE(Fixture, "batch_norm in training and with frozen statistics, w
         };
         check(f, {input({2, 3, 2, 3}, 0.5, 2), input({3}), input({3}), input({2, 3, 2, 3})});
       }
+}
+
+TEST_CASE_FIXTURE(Fixture, "conv_batch_norm in training and with frozen statistics, with residual and ReLU") {
+  using G = kernels::ConvGeometry;
+  struct Case {
+    Shape x, w;
+    G g;
+  };
+  for (const Case& c : {Case{{2, 5, 6, 2}, {3, 3, 3, 2}, G::square({.stride = 2, .padding = 1})},
+                        Case{{2, 4, 3, 4}, {4, 3, 3, 1}, G::square({.padding = 2, .dilation = 2, .groups = 4})}})
+    for (const bool training : {true, false})
+      for (const bool relu : {true, false})
+        for (const bool with_residual : {true, false}) {
+          CAPTURE(c.x);
+          CAPTURE(training);
+          CAPTURE(relu);
+          CAPTURE(with_residual);
+          const int64_t out = c.w[0];
+          const Tensor mean = input({out}), var = test::random_uniform({out}, DType::f64, *cpu, 0.5, 2);
+          const auto f = [&](const std::vector<Var>& v) {
+            BatchNormState state{.running_mean = training ? Tensor() : mean, .running_var = training ? Tensor() : var};
+            state.training = training;
+            return conv_batch_norm(v[0], v[1], c.g, v[2], v[3], state, with_residual ? v[4] : Var(), relu);
+          };
+          check(f, {input(c.x), input(c.w), input({out}), input({out}),
+                    input(kernels::conv2d_output_shape(c.x, c.w, c.g))});
+        }
+}
+
+TEST_CASE("conv_batch_norm is conv2d and batch_norm, bit for bit") {
+  for (auto& device : test::test_devices())
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      CAPTURE(device->name());
+      CAPTURE(dtype);
+      const auto g = kernels::ConvGeometry::square({.padding = 1});
+      const auto random = [&](const Shape& shape, DType type, uint64_t seed) {
+        return random_normal(shape, type, *device, {.seed = seed});
+      };
+      struct Run {
+        std::vector<std::vector<double>> values;
+      };
+      const auto run = [&](bool fused) {
+        const Var x = Var::parameter(random({2, 5, 4, 8}, dtype, 1)),
+                  w = Var::parameter(random({16, 3, 3, 8}, dtype, 2));
+        const Var weight = Var::parameter(random({16}, DType::f32, 3)),
+                  bias = Var::parameter(random({16}, DType::f32, 4));
+        const Var residual = Var::parameter(random({2, 5, 4, 16}, dtype, 5));
+        BatchNormState state{.running_mean = random({16}, DType::f32, 6), .running_var = random({16}, DType::f32, 7)};
+        state.training = true;
+        const Var y = fused ? conv_batch_norm(x, w, g, weight, bias, state, residual, true)
+                            : batch_norm(conv2d(x, w, {}, g), weight, bias, state, residual, true);
+        backward(mean(mul(y, random({2, 5, 4, 16}, dtype, 8))));
+        Run r;
+        for (const Tensor& t : {y.value(), state.running_mean, state.running_var, x.grad(), w.grad(), weight.grad(),
+                                bias.grad(), residual.grad()})
+          r.values.push_back(test::to_doubles(t));
+        return r;
+      };
+      CHECK(run(true).values == run(false).values);
+    }
 }
 
 TEST_CASE_FIXTURE(Fixture, "pooling") {
@@ -170,6 +275,11 @@ TEST_CASE_FIXTURE(Fixture, "upsampling and the fused segmentation loss") {
   check([&](const std::vector<Var>& v) { return upsample(v[0], taps); }, {input({2, 3, 4, 4})});
   check([&](const std::vector<Var>& v) { return upsample_cross_entropy(v[0], taps, labels).loss; },
         {input({2, 3, 4, 4})});
+  check(
+      [&](const std::vector<Var>& v) {
+        return upsample_cross_entropy(v[0], taps, labels, {.count_ignored = true}).loss;
+      },
+      {input({2, 3, 4, 4})});
   const auto x8 = kernels::transposed_x8_taps(2, 1, *cpu);
   const Tensor wide = test::random_labels({1, 16, 8}, DType::u8, *cpu, 3);
   check([&](const std::vector<Var>& v) { return upsample_cross_entropy(v[0], x8, wide).loss; }, {input({1, 2, 1, 3})});

@@ -77,6 +77,14 @@ TEST_CASE("named_labels knows the published tables by their names") {
   CHECK_THROWS_AS(named_labels({}), ArgumentError);
 }
 
+TEST_CASE("reduce_zero_label: 0 is ignored, classes count from 1, ignored pixels stay so") {
+  Image label(1, 5, 1);
+  label.pixels = {0, 1, 171, 254, 255};
+  CHECK(reduce_zero_label(label).pixels == std::vector<uint8_t>{255, 0, 170, 253, 255});
+  CHECK(reduce_zero_label(label, 254).pixels == std::vector<uint8_t>{254, 0, 170, 254, 254});
+  CHECK_THROWS_AS(reduce_zero_label(Image(2, 2, 3)), ArgumentError);
+}
+
 TEST_CASE("colourise maps classes to colours and everything else to black") {
   const Image picture = colourise(label_map(1, 5, {0, 18, 19, 254, 255}), cityscapes_labels());
   CHECK(picture.channels == 3);

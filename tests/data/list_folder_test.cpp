@@ -82,6 +82,21 @@ TEST_CASE_FIXTURE(Folder, "lists may lie elsewhere, labels may be missing, class
   CHECK(dataset.classes().size() == 3);
 }
 
+TEST_CASE_FIXTURE(Folder, "label maps may count classes from 1") {
+  const ListFolder dataset({.folder = path(), .reduce_zero_label = true});
+  const Image label = dataset.load(0).label;
+  CHECK(label.row(0)[0] == 254);  // the ignore index of this folder
+  CHECK(label.row(1)[2] == 0);
+  CHECK(label.row(3)[5] == 254);
+  Image two(4, 6, 1);
+  two.row(0)[0] = 2;
+  write_png(path() / "labels" / "a.png", two);
+  CHECK(dataset.load(0).label.row(0)[0] == 1);
+  two.row(0)[0] = 3;  // one past the last class
+  write_png(path() / "labels" / "a.png", two);
+  CHECK(contains(error_of([&] { dataset.load(0); }), "label value 2 at row 0, column 0"));
+}
+
 TEST_CASE_FIXTURE(Folder, "wrong lists are named with the line") {
   check_error("val_images.txt", "no such file", "val");
   write("train_labels.txt", "labels/a.png\n");

@@ -20,12 +20,14 @@ Block::Block(const Launch& launch, std::vector<std::unique_ptr<Fiber>>& fibers, 
 Block::~Block() {
   const UnseenAllocation unseen;
   warps_.clear();
+  threads_.clear();
 }
 
 void Block::reset(const Index3& index, size_t first_fiber) {
   const UnseenAllocation unseen;
   place_.block = index;
   memory_.begin_block();
+  registers_.begin_block();
   // New tokens a block, so that blocks are not ordered among each other.
   barrier_tokens_ = std::make_unique<char[]>(2);
   barrier_phase_ = 0;
@@ -41,6 +43,8 @@ void Block::reset(const Index3& index, size_t first_fiber) {
     thread.linear = linear;
     thread.fragments = 0;
     thread.matrix_operations = 0;
+    thread.copies.clear();
+    thread.copy_group = 0;
     thread.place = &place_;
     thread.owner = this;
     thread.state = State::ready;
@@ -85,6 +89,7 @@ void Block::thread_main(void* argument) {
   happens_after(block.start_token_);
   try {
     block.launch_.body();
+    if (!thread.copies.empty()) fail("a thread returns with copies that it has not waited for", thread.copies[0].site);
   } catch (...) {
     block.failure_ = std::current_exception();
   }

@@ -14,7 +14,7 @@
 
 namespace segrt::emulator {
 
-enum class State : uint8_t { ready, at_block_barrier, at_warp, done };
+enum class State : uint8_t { ready, at_block_barrier, at_warp, at_operations, done };
 
 class Block;
 
@@ -29,6 +29,13 @@ struct BlockThread : Thread {
   WarpOffer offer;
   WarpResult result{};
   uint64_t matrix_operations = 0;  // that this lane has come to
+  struct QueuedCopy {
+    AsyncCopy copy;
+    int group;
+    Site site;
+  };
+  std::deque<QueuedCopy> copies;
+  int copy_group = 0;  // that the next copy joins
 };
 
 // The lanes of a warp that meet under one mask. Tokens alternate between meetings: with a single one, a lane that
@@ -47,6 +54,7 @@ struct MatrixOperation {
   uint64_t tag;
   Site site;
   int arrived = 0;
+  const void* of_lane[32] = {};
 };
 
 struct Warp {
@@ -71,8 +79,11 @@ class Block {
   // Called by the running thread.
   void sync_block(BlockThread& thread, const Site& site);
   void meet(BlockThread& thread, const char* what, unsigned mask, const Site& site, bool orders_memory);
-  void matrix_operation(BlockThread& thread, const MatrixOperation& operation, void (*action)(void*), void* context);
+  void matrix_operation(BlockThread& thread, const MatrixOperation& operation, const void* own, WarpAction action,
+                        void* context);
+  void finish_operations(BlockThread& thread, const Site& site);
   BlockMemory& memory() { return memory_; }
+  BlockMemory& registers() { return registers_; }
   const Launch& launch() const { return launch_; }
   const BlockPlace& place() const { return place_; }
 
@@ -95,6 +106,7 @@ class Block {
   char* end_token_;
   BlockPlace place_;
   BlockMemory memory_;
+  BlockMemory registers_;  // of matrix fragments
   std::vector<BlockThread> threads_;
   std::vector<uint32_t> ready_;
   std::vector<Warp> warps_;
@@ -104,6 +116,9 @@ class Block {
   size_t done_ = 0;
   std::exception_ptr failure_;
 };
+
+// The running thread, which `what` needs to be one of a block with fibers.
+BlockThread& block_thread(const char* what, const Site& site);
 
 // "softmax_kernel<float> (softmax.cu:45), block (1,0,0) of (2,1,1)"
 std::string describe(const Launch& launch, const Index3& block);

@@ -60,6 +60,13 @@ size_t BlockMemory::nbytes_of(Key key) const {
   return found == slots_.end() ? 0 : found->second.nbytes;
 }
 
+bool BlockMemory::holds(const void* p, size_t nbytes) const {
+  const auto* first = static_cast<const unsigned char*>(p);
+  for (const auto& [key, slot] : slots_)
+    if (first >= slot.memory && first + nbytes <= slot.memory + slot.nbytes) return true;
+  return false;
+}
+
 void* BlockMemory::slot(Key key, size_t nbytes) {
   auto [at, is_new] = slots_.try_emplace(key);
   Slot& slot = at->second;

@@ -33,6 +33,8 @@ class BlockMemory {
   std::string end_block();
   void* slot(Key key, size_t nbytes);
   size_t nbytes_of(Key key) const;
+  // Whether [p, p + nbytes) lies in one slot.
+  bool holds(const void* p, size_t nbytes) const;
   // Bytes of the slots whose keys have number 0, the static shared memory.
   size_t static_bytes() const { return static_bytes_; }
 

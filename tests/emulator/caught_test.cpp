@@ -61,8 +61,8 @@ void check_race_is_caught(const std::string& program) {
 }  // namespace
 
 TEST_CASE("correct kernels raise no alarm under any seed") {
-  for (const char* program :
-       {"barrier", "reuse_barrier", "atomic_update", "atomic_update_between_blocks", "warp_barrier"})
+  for (const char* program : {"barrier", "reuse_barrier", "atomic_update", "atomic_update_between_blocks",
+                              "warp_barrier", "copy", "copy_reuse"})
     for (int seed = 1; seed <= 4; ++seed)
       for (const int threads : {32, 256}) {
         const Outcome outcome = run(program, seed, threads);
@@ -80,6 +80,28 @@ TEST_CASE("a missing barrier before shared memory is reused is caught") {
   check_race_is_caught("missing_reuse_barrier");
 }
 TEST_CASE("a missing warp barrier is caught") { check_race_is_caught("missing_warp_barrier"); }
+
+TEST_CASE("a missing barrier behind the wait for a copy is caught") { check_race_is_caught("copy_without_barrier"); }
+TEST_CASE("a missing barrier before a copy overwrites shared memory is caught") {
+  check_race_is_caught("copy_reuse_without_barrier");
+}
+
+TEST_CASE("a copy that nobody waited for has not arrived, under any seed") {
+  for (const char* program : {"copy_without_wait", "copy_with_wrong_count", "copy_without_commit"})
+    for (int seed = 1; seed <= 3; ++seed) {
+      const Outcome outcome = run(program, seed);
+      CAPTURE(program);
+      CAPTURE(outcome.report);
+      CHECK(outcome.exit_code == (kThread ? kThreadSanitizerExit : kWrong));
+    }
+}
+
+TEST_CASE("a thread that returns before its copies have arrived is an error") {
+  const Outcome outcome = run("abandoned_copy");
+  CAPTURE(outcome.report);
+  CHECK(outcome.exit_code == kReported);
+  CHECK(outcome.reports("a thread returns with copies that it has not waited for at planted_bugs.cpp:"));
+}
 
 TEST_CASE("a lost update is caught by ThreadSanitizer") {
   if (kThread) {

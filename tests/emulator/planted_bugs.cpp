@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/tensor.h"
+#include "kernels/cuda/async_copy.h"
 #include "kernels/cuda/device.h"
 
 namespace segrt::kernels::cuda {
@@ -101,6 +102,51 @@ __global__ void warp_reverse_kernel(const float* x, float* y) {
   if (block_index().x == 0) y[i] = values.of_thread[i ^ 31];
 }
 
+// y = x in reverse order, copied into shared memory asynchronously in two halves, each a group of its own.
+enum class CopyBug { none, no_wait, wrong_count, no_commit, no_barrier };
+template <CopyBug kBug>
+__global__ void copy_kernel(const float* x, float* y) {
+  auto& values = block_shared<Values>();
+  const int i = thread_index().x, n = block_dim().x;
+  for (int half = 0; half < 2; ++half) {
+    const int first = half * n / 2 + 4 * i;
+    if (4 * i < n / 2) copy_async<16>(&values.of_thread[first], x + first, true);
+    if (kBug != CopyBug::no_commit || half == 0) copy_async_commit();
+  }
+  if constexpr (kBug != CopyBug::no_wait) copy_async_wait<kBug == CopyBug::wrong_count ? 1 : 0>();
+  if constexpr (kBug != CopyBug::no_barrier) sync_block();
+  if (block_index().x == 0) y[i] = values.of_thread[n - 1 - i];
+  copy_async_commit();
+  copy_async_wait<0>();
+}
+
+// Ends before its copies have arrived.
+__global__ void abandoned_copy_kernel(const float* x, float* y) {
+  auto& values = block_shared<Values>();
+  const int i = thread_index().x;
+  if (i == 0) copy_async<16>(values.of_thread, x, true);
+  copy_async_commit();
+  y[i] = x[i];
+}
+
+// Shared memory that a copy may write at any time is still being read: the barrier before the second copy is missing.
+template <bool kBarrier>
+__global__ void copy_reuse_kernel(const float* x, float* y) {
+  auto& values = block_shared<Values>();
+  const int i = thread_index().x, n = block_dim().x;
+  float of_first_pass = 0.0f;
+  for (int pass = 0; pass < 2; ++pass) {
+    const int from = pass == 0 ? 4 * i : n - 4 - 4 * i;
+    if (4 * i < n) copy_async<16>(&values.of_thread[4 * i], x + from, true);
+    copy_async_commit();
+    copy_async_wait<0>();
+    sync_block();
+    if (pass == 0) of_first_pass = values.of_thread[n - 1 - i];
+    if constexpr (kBarrier) sync_block();
+  }
+  if (block_index().x == 0) y[i] = of_first_pass;
+}
+
 __global__ void deep_kernel(float* y, int depth) {
   volatile float frame[4096];
   frame[depth % 4096] = y[0];
@@ -161,6 +207,20 @@ std::map<std::string, std::function<bool(Bench&)>> programs() {
       {"missing_warp_barrier",
        [=](Bench& b) { return run(b, 1, warp_reverse_kernel<false>, x(b), y(b)), mirrored(b); }},
       {"warp_barrier", [=](Bench& b) { return run(b, 4, warp_reverse_kernel<true>, x(b), y(b)), mirrored(b); }},
+      {"copy", [=](Bench& b) { return run(b, 3, copy_kernel<CopyBug::none>, x(b), y(b)), reversed(b); }},
+      {"copy_without_wait",
+       [=](Bench& b) { return run(b, 1, copy_kernel<CopyBug::no_wait>, x(b), y(b)), reversed(b); }},
+      {"copy_with_wrong_count",
+       [=](Bench& b) { return run(b, 1, copy_kernel<CopyBug::wrong_count>, x(b), y(b)), reversed(b); }},
+      {"copy_without_commit",
+       [=](Bench& b) { return run(b, 1, copy_kernel<CopyBug::no_commit>, x(b), y(b)), reversed(b); }},
+      {"copy_without_barrier",
+       [=](Bench& b) { return run(b, 1, copy_kernel<CopyBug::no_barrier>, x(b), y(b)), reversed(b); }},
+      {"abandoned_copy",
+       [=](Bench& b) { return run(b, 1, abandoned_copy_kernel, x(b), y(b)), b.device->synchronize(), true; }},
+      {"copy_reuse", [=](Bench& b) { return run(b, 3, copy_reuse_kernel<true>, x(b), y(b)), reversed(b); }},
+      {"copy_reuse_without_barrier",
+       [=](Bench& b) { return run(b, 1, copy_reuse_kernel<false>, x(b), y(b)), reversed(b); }},
       {"stack_overflow", [=](Bench& b) { return run(b, 1, deep_kernel, y(b), 1000), b.device->synchronize(), true; }},
       {"host_reads_device", [=](Bench& b) { return x(b)[0] == 1.0f; }},
       {"use_after_free",

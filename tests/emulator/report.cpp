@@ -18,7 +18,8 @@ std::string describe_state(const BlockThread& thread) {
   switch (thread.state) {
     case State::done: return "returned";
     case State::ready: return "can run";
-    case State::at_block_barrier: return fmt::format("in {} at {}", thread.what, emulator::describe(thread.site));
+    case State::at_block_barrier:
+    case State::at_operations: return fmt::format("in {} at {}", thread.what, emulator::describe(thread.site));
     case State::at_warp:
       return fmt::format("in {} at {} with mask {:#010x}", thread.what, emulator::describe(thread.site), thread.mask);
   }

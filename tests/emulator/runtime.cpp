@@ -40,6 +40,10 @@ size_t memory_limit() { return runtime().memory.limit(); }
 void set_memory_limit(size_t nbytes) { runtime().memory.set_limit(nbytes); }
 size_t queued_operations() { return runtime().streams.queued(); }
 uint64_t kernels_run() { return runtime().kernels_run; }
+uint64_t host_waits() {
+  const std::lock_guard lock(runtime().mutex);
+  return runtime().host_waits;
+}
 
 Runtime& runtime() {
   static auto* instance = new Runtime;  // never destroyed: objects that outlive main may still free device memory

@@ -35,6 +35,7 @@ struct Runtime {
   uint64_t last_condition = 0;
   uint64_t launches = 0;
   uint64_t kernels_run = 0;
+  uint64_t host_waits = 0;  // see emulator/control.h
   cudaError_t last_error = cudaSuccess;
   std::string failure;  // text of the last cudaErrorLaunchFailure or ...InvalidValue
 

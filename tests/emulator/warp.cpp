@@ -14,13 +14,13 @@ constexpr size_t kWarpSize = 32;
 constexpr unsigned kFullMask = 0xffffffffu;
 constexpr uint64_t kPoisonWord = 0x0001000100010001u * kPoison;
 
+}  // namespace
+
 BlockThread& block_thread(const char* what, const Site& site) {
   auto& thread = static_cast<BlockThread&>(this_thread());
   if (!thread.owner) fail(fmt::format("a kernel launched as barrier_free calls {}", what), site);
   return thread;
 }
-
-}  // namespace
 
 WarpGroup& Block::group_of(size_t warp, unsigned mask) {
   for (WarpGroup& group : warps_[warp].groups)
@@ -58,40 +58,6 @@ void Block::meet(BlockThread& thread, const char* what, unsigned mask, const Sit
   }
   thread.fiber->suspend();
   if (orders_memory) happens_after(&group.tokens[phase & 1]);
-}
-
-void Block::matrix_operation(BlockThread& thread, const MatrixOperation& operation, void (*action)(void*),
-                             void* context) {
-  Warp& warp = warps_[static_cast<size_t>(thread.linear) / kWarpSize];
-  const size_t at = thread.matrix_operations++ - warp.operations_done;
-  if (at == warp.operations.size()) {
-    const UnseenAllocation unseen;
-    warp.operations.push_back(operation);
-  }
-  MatrixOperation& pending = warp.operations[at];
-  if (std::strcmp(pending.what, operation.what) != 0 || pending.site.line() != operation.site.line())
-    fail(fmt::format("divergent matrix operation: lanes of one warp call {} and {} at {}", operation.what, pending.what,
-                     describe(pending.site)),
-         operation.site);
-  if (pending.tag != operation.tag)
-    fail(fmt::format("{}: lanes pass different fragments or addresses to one matrix operation", operation.what),
-         operation.site);
-  if (++pending.arrived < static_cast<int>(kWarpSize)) return;
-  happens_after(warp.matrix_token.get());
-  action(context);
-  happens_before(warp.matrix_token.get());
-  const UnseenAllocation unseen;
-  warp.operations.pop_front();
-  ++warp.operations_done;
-}
-
-// When the last lane of a warp has returned.
-void Block::check_matrix_operations(const Warp& warp) const {
-  if (warp.operations.empty()) return;
-  const MatrixOperation& first = warp.operations.front();
-  throw KernelFailure(fmt::format("divergent matrix operation in {}: {} of 32 lanes came to {} at {}{}",
-                                  emulator::describe(launch_, place_.block), first.arrived, first.what,
-                                  emulator::describe(first.site), describe_seed()));
 }
 
 void Block::complete(size_t warp, WarpGroup& group) {
@@ -133,11 +99,6 @@ WarpResult warp_exchange(const char* what, const WarpOffer& offer, unsigned mask
   return thread.result;
 }
 
-void warp_together(const char* what, uint64_t tag, void (*action)(void*), void* context, const Site& site) {
-  BlockThread& thread = block_thread(what, site);
-  thread.owner->matrix_operation(thread, {.what = what, .tag = tag, .site = site}, action, context);
-}
-
 void* block_memory(const void* key, size_t nbytes, const Site& site) {
   constexpr size_t kStaticLimit = 48 * 1024;
   BlockThread& thread = block_thread("block_shared", site);
@@ -154,24 +115,6 @@ void* dynamic_memory(const Site& site) {
   static constexpr char kKey = 0;
   BlockThread& thread = block_thread("dynamic_shared", site);
   return thread.owner->memory().slot({&kKey, 1}, thread.owner->launch().shared_bytes);
-}
-
-constexpr int kMaxFragments = 64;  // of 4 or 8 registers each of the 255 that a thread has
-
-int begin_fragment(const Site& site) {
-  const int number = this_thread().fragments++;
-  if (number >= kMaxFragments) fail(fmt::format("more than {} fragments in a thread", kMaxFragments), site);
-  return number;
-}
-
-void end_fragment() { --this_thread().fragments; }
-
-float* fragment_tile(int number, const Site& site) {
-  constexpr size_t kTileBytes = 16 * 16 * sizeof(float);
-  BlockThread& thread = block_thread("a matrix fragment", site);
-  const int warp = thread.linear / static_cast<int>(kWarpSize);
-  return static_cast<float*>(
-      thread.owner->memory().slot({&thread.owner->place(), 1 + warp * kMaxFragments + number}, kTileBytes));
 }
 
 }  // namespace segrt::emulator

@@ -214,10 +214,11 @@ TEST_CASE("Vector and scalar loads give the same bits") {
       for (Tensor* operand : {&problem.x, &problem.w, &problem.dy}) {
         const Tensor aligned = *operand;
         *operand = misaligned(aligned);
-        // A depthwise weight gradient cuts its sum by the vector width, so it is compared with float64 alone.
+        // Depthwise gradients add in another order where they move in vectors: dw cuts its sum by their width, dx comes
+        // from conv_depthwise_strips.cu. They are compared with float64 alone.
         const Results scalars = problem.run();
         CHECK(to_doubles(scalars.y) == to_doubles(vectors.y));
-        CHECK(to_doubles(scalars.dx) == to_doubles(vectors.dx));
+        if (c.g.groups < 8) CHECK(to_doubles(scalars.dx) == to_doubles(vectors.dx));
         if (c.g.groups < 8) CHECK(to_doubles(scalars.dw) == to_doubles(vectors.dw));
         check_values(problem, scalars);
         *operand = aligned;

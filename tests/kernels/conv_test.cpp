@@ -158,6 +158,33 @@ TEST_CASE("conv2d_forward adds bias and residual and clips, in every combination
             }
 }
 
+TEST_CASE("conv2d_forward_statistics is a convolution and the statistics of what it wrote") {
+  for (auto& device : test_devices())
+    for (const DType dtype : dtypes_of(*device)) {
+      CAPTURE(device->name());
+      CAPTURE(dtype);
+      const ConvGeometry g = ConvGeometry::square({.stride = 2, .padding = 1});
+      const Tensor x = random_normal({2, 9, 7, 5}, dtype, *device, {.seed = 1});
+      const Tensor w = random_normal({11, 3, 3, 5}, dtype, *device, {.seed = 2});
+      const DType vector = dtype == DType::f64 ? DType::f64 : DType::f32;
+      Tensor y = filled_with_nan({2, 5, 4, 11}, dtype, *device), expected = Tensor::like(y);
+      Tensor mean = filled_with_nan({11}, vector, *device), var = filled_with_nan({11}, vector, *device);
+      kernels::conv2d_forward_statistics(x, w, g, y, mean, var);
+      kernels::conv2d_forward(x, w, {}, g, expected);
+      CHECK(to_doubles(y) == to_doubles(expected));
+      const std::vector<double> values = to_doubles(y);
+      std::vector<double> means(11), vars(11);
+      for (size_t i = 0; i < values.size(); ++i) means[i % 11] += values[i] / 40;
+      for (size_t i = 0; i < values.size(); ++i)
+        vars[i % 11] += (values[i] - means[i % 11]) * (values[i] - means[i % 11]) / 40;
+      CHECK(max_abs_difference(to_doubles(mean), means) <= 1e-5);
+      CHECK(relative_l2(var, vars) <= 1e-6);
+      Tensor narrow = Tensor::zeros({10}, vector, *device);
+      CHECK(error_of([&] { kernels::conv2d_forward_statistics(x, w, g, y, narrow, var); }) ==
+            "conv2d_forward_statistics: mean: expected [11], got [10]");
+    }
+}
+
 TEST_CASE("A transposed convolution inserts rows between its inputs") {
   // Each input pixel adds its multiple of the kernel at stride times its position: the definition, without reference
   // to any convolution.

@@ -7,7 +7,8 @@
 #include "core/cuda/library_handles.h"
 #include "kernels/cuda/conv.h"
 #include "kernels/device_graph.h"
-#include "kernels/vendor/cudnn/plan_cache.h"
+#include "kernels/norm.h"
+#include "kernels/vendor/cudnn/conv_library.h"
 #include "kernels/vendor_mode.h"
 #include "tests/kernels/conv_cases.h"
 #include "tests/support/tensors.h"
@@ -109,10 +110,10 @@ TEST_CASE("cudnn: a problem is decided once, and not at all when switched off or
   Tensor y = test::filled_with_nan(s.y.shape(), DType::bf16, *device);
   device->state<VendorMode>().enabled = false;
   conv2d_forward(s.x, s.w, {}, s.g, y);
-  CHECK(conv2d_choices(*device).empty());
+  CHECK(vendor_choices(*device).empty());
   device->state<VendorMode>().enabled = true;
   for (int i = 0; i < 2; ++i) conv2d_forward(s.x, s.w, {}, s.g, y);
-  const std::vector<ConvChoice> choices = conv2d_choices(*device);
+  const std::vector<VendorChoice> choices = vendor_choices(*device);
   REQUIRE(choices.size() == 1);
   CHECK(choices[0].problem == to_string(s.problem(ConvOp::forward)));
   CHECK(choices[0].own_ms > 0);
@@ -127,9 +128,50 @@ TEST_CASE("cudnn: a problem is decided once, and not at all when switched off or
     conv2d_backward_input(s.y, s.w, s.g, dx);
   });
   graph.replay();
-  CHECK(conv2d_choices(*device).size() == 1);
+  CHECK(vendor_choices(*device).size() == 1);
   CHECK(test::relative_l2(replayed, expected) <= 2 * test::tolerance(DType::bf16, 576));
   CHECK(test::relative_l2(dx, own_result(s, s.problem(ConvOp::backward_input))) <= test::tolerance(DType::bf16, 576));
+}
+
+TEST_CASE("cudnn: a convolution with statistics is the convolution and its statistics") {
+  if (!Device::cuda_available()) return;
+  ::setenv("SEGRT_CACHE", "", 1);
+  const auto device = Device::create("cuda");
+  ::unsetenv("SEGRT_CACHE");
+  const test::ConvCase c{"", {4, 33, 31, 64}, {128, 3, 3, 64}, ConvGeometry::square({.padding = 1})};
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    const Sample s(c, dtype, *device);
+    Tensor y = test::filled_with_nan(s.y.shape(), dtype, *device), own = Tensor::like(y);
+    Tensor mean = test::filled_with_nan({128}, DType::f32, *device), var = Tensor::like(mean);
+    Tensor own_mean = Tensor::like(mean), own_var = Tensor::like(mean);
+    conv2d_forward_statistics(s.x, s.w, s.g, y, mean, var);
+    cuda::conv2d_forward(s.x, s.w, {}, s.g, own);
+    batch_norm_statistics(own, own_mean, own_var);
+    CHECK(test::relative_l2(y, own) <= 2 * test::tolerance(dtype, 576));
+    CHECK(test::max_abs_difference(test::to_doubles(mean), test::to_doubles(own_mean)) <= 1e-2);
+    CHECK(test::relative_l2(var, own_var) <= 1e-3);
+    // Whatever was chosen, each plan with its sums is right.
+    ConvProblem p = s.problem(ConvOp::forward);
+    p.fusion.statistics = true;
+    ConvPlans& plans = device->state<ConvPlans>();
+    int count = 0;
+    for_each_plan(p, {.handle = device->state<CudnnHandle>().get()}, {.workspace_bytes = kWorkspace},
+                  [&](const Engine& engine, Plan plan) {
+                    CAPTURE(describe(engine));
+                    Tensor sum = test::filled_with_nan({128}, DType::f32, *device), squares = Tensor::like(sum);
+                    plans.run(plan, {{Role::x, s.x.raw()},
+                                     {Role::w, s.w.raw()},
+                                     {Role::y, y.raw()},
+                                     {Role::sum, sum.raw()},
+                                     {Role::sum_squares, squares.raw()}});
+                    batch_norm_from_sums(sum, squares, y.numel() / 128, mean, var);
+                    CHECK(test::relative_l2(y, own) <= 2 * test::tolerance(dtype, 576));
+                    CHECK(test::max_abs_difference(test::to_doubles(mean), test::to_doubles(own_mean)) <= 1e-2);
+                    CHECK(test::relative_l2(var, own_var) <= 1e-3);
+                    return ++count < kPlansEach;
+                  });
+    CHECK(count > 0);
+  }
 }
 
 }  // namespace segrt::kernels::vendor::cudnn

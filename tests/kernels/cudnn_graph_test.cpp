@@ -20,7 +20,8 @@ struct Understood {
 };
 Understood understood(const ConvProblem& problem) {
   const DeviceProperties gpu = DeviceProperties::h100();
-  const ChosenPlan first = first_plan(problem, {.properties = &gpu});
+  const Target target{.properties = &gpu};
+  const Chosen<Plan> first = first_of<Plan>(candidates_of(problem, target));
   REQUIRE(first.plan.has_value());
   const json graph = json::parse(first.plan->json()).at("operationGraph");
   Understood u{graph.at("nodes"), {}};

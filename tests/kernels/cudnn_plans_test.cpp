@@ -93,36 +93,6 @@ TEST_CASE("cudnn: the described GPU is read back") {
   CHECK(DeviceProperties::from_json(json).json() == json);
 }
 
-// Which kind of engine takes a pattern is what cuDNN 9.19 does for sm_90; another version may have more of them.
-TEST_CASE("cudnn: every pattern has a plan, in every type") {
-  REQUIRE(test::load_cuda_driver_or_stub());
-  const DeviceProperties gpu = DeviceProperties::h100();
-  struct Pattern {
-    ConvOp op;
-    ConvFusion fusion;
-    Kind bf16, f16;
-  };
-  constexpr Kind P = Kind::precompiled, R = Kind::runtime_compiled;
-  const Pattern patterns[] = {{ConvOp::forward, {}, P, P},
-                              {ConvOp::backward_input, {}, P, P},
-                              {ConvOp::backward_weight, {}, P, P},
-                              {ConvOp::forward, {.bias = true}, R, R},
-                              {ConvOp::forward, {.bias = true, .relu = true}, R, R},
-                              {ConvOp::forward, {.bias = true, .residual = true}, R, R},
-                              {ConvOp::forward, {.bias = true, .residual = true, .relu = true}, R, R},
-                              {ConvOp::forward, {.residual = true, .relu = true}, R, R},
-                              {ConvOp::forward, {.relu = true}, R, R},
-                              {ConvOp::forward, {.statistics = true}, R, P},
-                              {ConvOp::backward_input, {.relu_backward = true}, R, R}};
-  for (const Pattern& p : patterns) {
-    for (const DType dtype : {DType::bf16, DType::f16}) {
-      const ConvProblem problem = problem_of(kPlain, p.op, dtype, p.fusion);
-      CAPTURE(to_string(problem));
-      CHECK(kind_of(problem, gpu) == (dtype == DType::bf16 ? p.bf16 : p.f16));
-    }
-  }
-}
-
 TEST_CASE("cudnn: a fusion that no graph computes is an error that names the problem") {
   const auto refused = [&](ConvOp op, const ConvFusion& fusion) {
     const std::string message = test::error_of([&] { ConvGraph{problem_of(kPlain, op, DType::bf16, fusion)}; });
@@ -133,8 +103,14 @@ TEST_CASE("cudnn: a fusion that no graph computes is an error that names the pro
   CHECK(refused(ConvOp::backward_weight, {.statistics = true}));
   CHECK(refused(ConvOp::forward, {.relu_backward = true}));
   CHECK(refused(ConvOp::forward, {.relu = true, .statistics = true}));
+  CHECK(refused(ConvOp::forward, {.relu = true, .swish = true}));
+  CHECK(refused(ConvOp::forward, {.prologue = true}));
+  CHECK(refused(ConvOp::forward, {.f32_weights = true}));
+  CHECK(refused(ConvOp::backward_input, {.gradient = true}));
+  CHECK(refused(ConvOp::backward_input, {.relu_backward = true, .norm_sums = true}));
+  CHECK(refused(ConvOp::backward_weight, {.relu_backward = true}));
   CHECK(test::error_of([] { ConvGraph{problem_of(kPlain, ConvOp::forward, DType::f64)}; }) ==
-        "conv2d on cuDNN: x: expected f32, bf16 or f16, got f64");
+        "cuDNN: x: expected f32, bf16 or f16, got f64");
 }
 
 // Odd channels, strides, dilations beyond the input, groups, asymmetric padding, 1x1 images.

@@ -279,6 +279,39 @@ TEST_CASE("batch norm running statistics move by momentum, with the unbiased var
   }
 }
 
+TEST_CASE("batch norm statistics from sums agree with float64, and a variance is never negative") {
+  for (auto& device : test_devices())
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      if (dtype == DType::f64 && !device->is_cpu()) continue;
+      CAPTURE(device->name());
+      CAPTURE(dtype);
+      // 4 samples a channel: {1, 2, 3, 6}, zeros, and twice 1e4 whose sum of squares has been rounded down.
+      const Tensor sum = from_doubles({3}, {12, 0, 4e4}, dtype, *device);
+      const Tensor sum_squares = from_doubles({3}, {50, 0, 4e8 - 32}, dtype, *device);
+      Tensor mean = filled_with_nan({3}, dtype, *device), var = filled_with_nan({3}, dtype, *device);
+      kernels::batch_norm_from_sums(sum, sum_squares, 4, mean, var);
+      CHECK(to_doubles(mean) == std::vector<double>{3, 0, 1e4});
+      CHECK(to_doubles(var) == std::vector<double>{3.5, 0, 0});
+      const Tensor many = random_uniform({300}, dtype, *device, -5, 5, 7),
+                   squares = random_uniform({300}, dtype, *device, 40, 90, 8);
+      Tensor many_mean = filled_with_nan({300}, dtype, *device), many_var = filled_with_nan({300}, dtype, *device);
+      kernels::batch_norm_from_sums(many, squares, 10, many_mean, many_var);
+      std::vector<double> expected_mean = to_doubles(many), expected_var = to_doubles(squares);
+      for (size_t i = 0; i < expected_mean.size(); ++i) {
+        expected_mean[i] /= 10;
+        expected_var[i] = expected_var[i] / 10 - expected_mean[i] * expected_mean[i];
+      }
+      CHECK(relative_l2(many_mean, expected_mean) <= 1e-7);
+      CHECK(relative_l2(many_var, expected_var) <= 1e-7);
+      Tensor short_var = Tensor::zeros({2}, dtype, *device);
+      CHECK(error_of([&] {
+              kernels::batch_norm_from_sums(sum, sum_squares, 4, mean, short_var);
+            }).starts_with("batch_norm_from_sums: var: expected"));
+      CHECK(error_of([&] { kernels::batch_norm_from_sums(sum, sum_squares, 0, mean, var); }) ==
+            "batch_norm_from_sums: count: expected at least 1, got 0");
+    }
+}
+
 TEST_CASE("batch norm takes empty tensors and refuses wrong arguments by name") {
   for (const auto& device : test_devices()) {
     Layer l({2, 3}, DType::f32, *device);

@@ -199,6 +199,33 @@ TEST_CASE("the fused loss's gradient is its central difference") {
   }
 }
 
+TEST_CASE("with count_ignored the mean is over all pixels") {
+  const Case c{{2, 3, 4, 19}, 24, 32};
+  for (const auto& device : test_devices()) {
+    CAPTURE(device->name());
+    const Tensor scores = random_normal(c.scores, DType::f32, *device, {.std = 2});
+    const Tensor labels = random_labels({2, 24, 32}, DType::u8, *device, 19);  // every seventh is ignored
+    const LossRun over_labels = run_loss(c, scores, labels, {}, 1);
+    const UpsampleTaps taps = taps_of(c, *device);
+    const kernels::UpsampleLossOptions o{.count_ignored = true};
+    LossRun all = over_labels;
+    for (Tensor* t : {&all.loss, &all.weight_sum, &all.dscores}) *t = filled_with_nan(t->shape(), DType::f32, *device);
+    kernels::upsample_cross_entropy_forward(scores, taps, labels, o, all.loss, all.weight_sum, all.log_sum_exp,
+                                            all.correct);
+    Tensor one = from_doubles({1}, {1}, DType::f32, *device);
+    kernels::upsample_cross_entropy_backward(scores, taps, labels, o, all.log_sum_exp, all.weight_sum, one,
+                                             all.dscores);
+    const double pixels = 2 * 24 * 32, share = over_labels.weight_sum.item() / pixels;
+    CHECK(share < 0.9);
+    CHECK(all.weight_sum.item() == pixels);
+    CHECK(all.loss.item() == doctest::Approx(over_labels.loss.item() * share).epsilon(1e-6));
+    CHECK(all.correct.to_vector<int64_t>() == over_labels.correct.to_vector<int64_t>());
+    std::vector<double> scaled = to_doubles(over_labels.dscores);
+    for (double& v : scaled) v *= share;
+    CHECK(relative_l2(all.dscores, scaled) < 1e-6);
+  }
+}
+
 TEST_CASE("a batch without labels has loss 0 and gradient 0") {
   for (const auto& device : test_devices())
     for (const int64_t batch : {1, 0}) {

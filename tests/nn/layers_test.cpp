@@ -45,6 +45,36 @@ TEST_CASE("folding batch norm into the convolution changes nothing but rounding"
   }
 }
 
+TEST_CASE("in training, convolution and batch norm as one operator are the two one after the other") {
+  for (auto& device : test::test_devices()) {
+    CAPTURE(device->name());
+    const auto run = [&](bool observed, bool biased) {
+      nn::Init init(*device, 3);
+      nn::Conv2d conv({.in = 3, .out = 8, .padding = 1, .bias = biased, .bias_init = nn::Conv2d::BiasInit::uniform},
+                      init);
+      nn::BatchNorm bn({.channels = 8}, init);
+      int events = 0;
+      if (observed) device->observer = [&](const LayerEvent&) { ++events; };  // sees both, so they run apart
+      const Var x = Var::parameter(random_normal({2, 5, 6, 3}, DType::f32, *device));
+      const Var y = nn::conv_bn(conv, bn, x, nn::Act::relu);
+      device->observer = nullptr;
+      CHECK(events == (observed ? 2 : 0));
+      backward(autograd::mean(y));
+      std::vector<std::vector<double>> values{test::to_doubles(y.value()), test::to_doubles(x.grad()),
+                                              test::to_doubles(conv.weight().grad()),
+                                              test::to_doubles(bn.weight().grad()), test::to_doubles(bn.bias().grad())};
+      bn.visit_buffers([&](const std::string&, nn::Buffer& b) { values.push_back(test::to_doubles(b.tensor)); });
+      return values;
+    };
+    for (const bool biased : {false, true}) {
+      CAPTURE(biased);
+      const auto together = run(false, biased);
+      CHECK(together.size() == 8);
+      CHECK(together == run(true, biased));
+    }
+  }
+}
+
 TEST_CASE("folded weights follow the parameters they were made from") {
   auto device = Device::create("cpu");
   nn::Init init(*device, 3);

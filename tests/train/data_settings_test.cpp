@@ -56,6 +56,48 @@ TEST_CASE("the recipe that a configuration asks for is built with its values") {
   CHECK(std::get<data::ResizeCropTransform::Options>(defaults.augment).max_long_edge == 4096);
 }
 
+TEST_CASE("scale_crop_distort is built with its values, and so are its validation crops") {
+  const std::string recipe = "augment = \"scale_crop_distort\"\nbase_size = [1024, 2048]\ncrop = [8, 12]\n";
+  const DataSettings settings = train::data_settings(
+      config_of(recipe + "scale_range = [0.25, 3]\ncat_max_ratio = 0.5\ndistort = false\nflip = false"));
+  const auto made = train::make_train_transform(settings);
+  const auto* a = dynamic_cast<const data::ScaleCropDistort*>(made.get());
+  REQUIRE(a != nullptr);
+  CHECK(a->options().base == data::ImageSize{1024, 2048});
+  CHECK(a->options().min_ratio == 0.25);
+  CHECK(a->options().max_ratio == 3);
+  CHECK(a->options().crop_height == 8);
+  CHECK(a->options().crop_width == 12);
+  CHECK(a->options().cat_max_ratio == 0.5);
+  CHECK_FALSE(a->options().distort);
+  CHECK_FALSE(a->options().flip);
+  const auto defaults = std::get<data::ScaleCropDistort::Options>(train::data_settings(config_of(recipe)).augment);
+  CHECK(defaults.min_ratio == 0.5);
+  CHECK(defaults.max_ratio == 2);
+  CHECK(defaults.cat_max_ratio == 0.75);
+  CHECK(defaults.distort);
+  CHECK(defaults.flip);
+
+  const auto crops = train::make_crop_transform(settings);
+  data::Sample sample{data::Image(6, 20, 3), data::Image(6, 20, 1), "s"};
+  for (size_t i = 0; i < sample.image.pixels.size(); ++i) sample.image.pixels[i] = static_cast<uint8_t>(i);
+  Rng rng(1, 2);
+  const data::Sample out = crops->apply(sample, rng);
+  CHECK(out.content == data::ImageSize{6, 12});
+  CHECK(out.image.height == 8);
+  CHECK(out.image.row(0)[3] == out.image.row(0)[0] + 3);
+  CHECK(out.image.row(1)[0] == out.image.row(0)[0] + 60);
+  CHECK(out.label.row(6)[0] == 255);
+
+  CHECK(contains(refusal("crop = 8\nbase_size = [8, 8]"),
+                 "data.base_size: expected augment = \"scale_crop_distort\" beside it, got \"rotate_scale_crop\""));
+  CHECK(contains(refusal("augment = \"scale_crop_distort\"\ncrop = 8"), "data.base_size"));
+  CHECK(contains(refusal("augment = \"scale_crop_distort\"\nbase_size = [8, 8]"), "data.crop: expected a size"));
+  CHECK(contains(refusal(recipe + "scale_range = [2, 1]"), "least ratio first"));
+  CHECK(contains(refusal(recipe + "random_scale = 2"), "data.random_scale"));
+  CHECK(contains(refusal(recipe + "cat_max_ratio = 0"), "data.cat_max_ratio"));
+}
+
 TEST_CASE("validation crops are only cut, and padded as the recipe pads") {
   for (const bool resize : {false, true}) {
     const DataSettings settings = train::data_settings(
@@ -93,7 +135,8 @@ TEST_CASE("keys of the other recipe, and values that make no batch, are refused"
 }
 
 TEST_CASE("settings survive the trip through a saved configuration") {
-  for (const char* text : {"crop = [32, 48]", "augment = \"resize_crop\"\nshortest_edge = [24, 40]\ncrop = 32"}) {
+  for (const char* text : {"crop = [32, 48]", "augment = \"resize_crop\"\nshortest_edge = [24, 40]\ncrop = 32",
+                           "augment = \"scale_crop_distort\"\nbase_size = [64, 128]\ncrop = 32"}) {
     const Config config = config_of(text);
     const DataSettings first = train::data_settings(config);
     train::make_dataset(config, "train");

@@ -110,3 +110,56 @@ TEST_CASE("an exemption or a factor that fits no parameter is refused") {
   CHECK(test::error_of([&] { train::Sgd(net, o); }) ==
         "optimizer: lr_factors: \"gate_conv\" fits no trained parameter");
 }
+
+TEST_CASE("Adam and AdamW with the schedule, clipping, factors and exemptions equal the published formulas") {
+  for (const auto kind : {train::Optimizer::Kind::adam, train::Optimizer::Kind::adamw})
+    for (auto& device : test::test_devices()) {
+      CAPTURE(device->name());
+      nn::Init init(*device, 1);
+      test::TinyNetwork net(3, init);
+      train::Optimizer::Options o = recipe();
+      o.kind = kind;
+      o.adam = {.beta1 = 0.5, .beta2 = 0.99, .eps = 1e-6};
+      const auto optimizer = train::Optimizer::create(net, o);
+      std::vector<Reference> expected;
+      std::vector<std::vector<double>> v;
+      net.visit_parameters([&](const std::string& path, nn::Parameter& p) {
+        const std::vector<double> w = test::to_doubles(p.var.value());
+        const bool exempt = path == "bn1.weight" || path == "bn1.bias" || path == "bn2.weight";
+        const double factor = path == "conv1.weight" ? 2.5 : path == "conv2.weight" ? 7.5 : path == "head.bias" ? 0 : 1;
+        expected.push_back({path, w, std::vector<double>(w.size()), {}, factor, exempt ? 0 : 0.03});
+        v.emplace_back(w.size());
+      });
+      for (int step = 0; step < 3; ++step) {
+        size_t k = 0;
+        double squares = 0;
+        net.visit_parameters([&](const std::string&, nn::Parameter& p) {
+          const Tensor grad =
+              test::random_normal(p.var.shape(), DType::f32, *device, {.seed = static_cast<uint64_t>(100 * step) + k});
+          expected[k].g = test::to_doubles(grad);
+          for (const double g : expected[k++].g) squares += g * g;
+          p.var.set_grad(grad);
+        });
+        optimizer->step();
+        const double clip = std::min(1.0, 5 / (std::sqrt(squares) + 1e-6));
+        for (k = 0; k < expected.size(); ++k) {
+          Reference& p = expected[k];
+          const double rate = published_rate(step) * p.lr_factor;
+          for (size_t i = 0; i < p.w.size(); ++i) {
+            const double coupled = kind == train::Optimizer::Kind::adam ? p.weight_decay : 0;
+            const double g = clip * p.g[i] + coupled * p.w[i];
+            p.m[i] = 0.5 * p.m[i] + 0.5 * g;
+            v[k][i] = 0.99 * v[k][i] + 0.01 * g * g;
+            if (kind == train::Optimizer::Kind::adamw) p.w[i] -= rate * p.weight_decay * p.w[i];
+            p.w[i] -= rate * p.m[i] / (1 - std::pow(0.5, step + 1)) /
+                      (std::sqrt(v[k][i] / (1 - std::pow(0.99, step + 1))) + 1e-6);
+          }
+        }
+      }
+      size_t k = 0;
+      net.visit_parameters([&](const std::string& path, nn::Parameter& p) {
+        CAPTURE(path);
+        CHECK(test::relative_l2(p.var.value(), expected[k++].w) < 1e-6);
+      });
+    }
+}

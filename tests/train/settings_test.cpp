@@ -9,6 +9,7 @@
 #include "tests/support/source_dir.h"
 #include "tests/support/tensors.h"
 #include "train/data_settings.h"
+#include "train/evaluator.h"
 
 namespace {
 using namespace segrt;
@@ -62,6 +63,33 @@ TEST_CASE("exemptions and factors are read, and wrong ones refused") {
   CHECK(refusal(head + "lr_factors = 2\n").find("expected a table") != std::string::npos);
 }
 
+TEST_CASE("each optimizer and each schedule has its own keys") {
+  const std::string head = "[train]\nepochs = 1\nbatch = 1\n";
+  const auto optimizer = [&](const std::string& keys) {
+    return train::train_settings(Config::parse(head + keys, "x.toml")).optimizer;
+  };
+  using Kind = train::Optimizer::Kind;
+  CHECK(optimizer("").kind == Kind::sgd);
+  const auto adam = optimizer("optimizer = \"adam\"\nbeta1 = 0.5\n");
+  CHECK(adam.kind == Kind::adam);
+  CHECK(adam.adam.beta1 == 0.5);
+  CHECK(adam.adam.beta2 == 0.999);
+  CHECK(adam.adam.eps == 1e-8);
+  const auto adamw = optimizer("optimizer = \"adamw\"\nbeta2 = 0.95\neps = 1e-6\nend_lr = 1e-4\n");
+  CHECK(adamw.kind == Kind::adamw);
+  CHECK(adamw.adam.beta2 == 0.95);
+  CHECK(adamw.adam.eps == 1e-6);
+  CHECK(adamw.schedule.end_lr == 1e-4);
+  CHECK(refusal(head + "beta1 = 0.5\n") ==
+        "x.toml:4: train.beta1: expected no such key with optimizer = \"sgd\", got a value");
+  CHECK(refusal(head + "optimizer = \"adamw\"\nmomentum = 0.5\n") ==
+        "x.toml:5: train.momentum: expected no such key with optimizer = \"adamw\", got a value");
+  CHECK(refusal(head + "optimizer = \"adam\"\nbeta2 = 1\n").find("train.beta2") != std::string::npos);
+  CHECK(refusal(head + "optimizer = \"adagrad\"\n").find("train.optimizer") != std::string::npos);
+  CHECK(refusal(head + "schedule = \"step\"\nend_lr = 1e-4\n") ==
+        "x.toml:5: train.end_lr: expected no such key with schedule = \"step\", got a value");
+}
+
 TEST_CASE("the two ways of resizing in [eval] have their own keys") {
   const std::string train = "[train]\nepochs = 1\nbatch = 1\n[eval]\n";
   const auto settings = [&](const std::string& eval) {
@@ -89,6 +117,63 @@ TEST_CASE("the two ways of resizing in [eval] have their own keys") {
   CHECK(refusal(train + "resize = \"shortest_edge\"\nsizes = []\n").find("eval.sizes: expected at least one size") !=
         std::string::npos);
   CHECK(refusal(train + "sizess = [512]\n").find("did you mean eval.sizes?") != std::string::npos);
+}
+
+TEST_CASE("a base size and windows in [eval] are read with their defaults, and refused where they do nothing") {
+  const std::string train = "[train]\nepochs = 1\nbatch = 1\n[eval]\n";
+  const auto settings = [&](const std::string& eval) {
+    return train::eval_settings(Config::parse(train + eval, "x.toml"));
+  };
+  const train::EvalSettings base =
+      settings("average = \"probabilities\"\nresize = \"base_size\"\nbase_size = [1024, 2048]\n");
+  CHECK(base.average == train::Average::probabilities);
+  CHECK(base.base_size.size == data::ImageSize{1024, 2048});
+  CHECK(base.base_size.keep_ratio);
+  CHECK(base.scales == std::vector<double>{1.0, 0.5, 0.75, 1.25, 1.5, 1.75});
+  CHECK_FALSE(base.window.has_value());
+  const train::EvalSettings square = settings(
+      "resize = \"base_size\"\nbase_size = 640\nkeep_ratio = false\nscales = [0.5]\nwindow = 769\nwindow_stride = "
+      "[513, "
+      "500]\n");
+  CHECK(square.base_size.size == data::ImageSize{640, 640});
+  CHECK_FALSE(square.base_size.keep_ratio);
+  REQUIRE(square.window.has_value());
+  CHECK(square.window->height == 769);
+  CHECK(square.window->stride_height == 513);
+  CHECK(square.window->stride_width == 500);
+  CHECK(square.window->batch == 4);
+  CHECK(settings("window = [8, 9]\nwindow_stride = 8\nwindow_batch = 1\n").window->batch == 1);
+  const auto options = train::evaluation_options(square, true, true);
+  CHECK(options.base_size.size == data::ImageSize{640, 640});
+  CHECK(options.window->width == 769);
+  CHECK(options.scales == std::vector<double>{0.5});
+  CHECK(train::evaluation_options(square, false, false).scales == std::vector<double>{1});
+
+  CHECK(refusal(train + "base_size = 640\n") ==
+        "x.toml:5: eval.base_size: expected no such key with eval.resize = \"ratio\", got a value");
+  CHECK(refusal(train + "resize = \"shortest_edge\"\nkeep_ratio = true\n").find("eval.keep_ratio") !=
+        std::string::npos);
+  CHECK(refusal(train + "resize = \"base_size\"\nbase_size = 640\nsizes = [5]\n").find("eval.sizes") !=
+        std::string::npos);
+  CHECK(refusal(train + "resize = \"base_size\"\n").find("eval.base_size") != std::string::npos);
+  CHECK(refusal(train + "window = 16\n").find("eval.window_stride") != std::string::npos);
+  CHECK(refusal(train + "window_stride = 16\n") ==
+        "x.toml:5: eval.window_stride: expected no such key with no eval.window, got a value");
+  CHECK(refusal(train + "window = 16\nwindow_stride = 17\n").find("at most the sides of eval.window") !=
+        std::string::npos);
+  CHECK(refusal("[model]\nname = \"drn_d_22\"\ntask = \"classification\"\nclasses = 2\n" + train + "window = 16\n")
+            .find("eval.window: expected no such key") != std::string::npos);
+}
+
+TEST_CASE("validation every so many steps takes the place of that after epochs, unless both are asked for") {
+  const auto settings = [](const std::string& text) {
+    return train::validate_settings(Config::parse("[validate]\n" + text, "x.toml"));
+  };
+  CHECK(settings("").every == 1);
+  CHECK(settings("").every_steps == 0);
+  CHECK(settings("every_steps = 8000\n").every_steps == 8000);
+  CHECK(settings("every_steps = 8000\n").every == 0);
+  CHECK(settings("every_steps = 8000\nevery = 2\n").every == 2);
 }
 
 TEST_CASE("every configuration that is shipped is understood to its last key") {

@@ -190,6 +190,24 @@ TEST_CASE(
   CHECK(equal_tensors(whole.directory.numbered(7), part.directory.numbered(7)));
 }
 
+TEST_CASE("a run with Adam resumes bit for bit; its checkpoint is none for SGD") {
+  const TemporaryFolder folder;
+  std::string text(kConfig);
+  text.replace(text.find("batch = 2"), 9, "batch = 2\noptimizer = \"adam\"\nbeta1 = 0.5");
+  Run whole(folder / "whole"), part(folder / "part");
+  whole.config = part.config = Config::parse(text, "x.toml");
+  whole();
+  part(false, 5);
+  part(true);
+  CHECK(equal_tensors(whole.directory.numbered(7), part.directory.numbered(7)));
+  const SafetensorsFile file(part.directory.numbered(7).string());
+  CHECK(file.contains("train/adam_m/conv1.weight"));
+  CHECK(file.contains("train/adam_v/bn2.bias"));
+  CHECK(file.read("train/adam_updates", *part.device).item() == 7);
+  part.config = Config::parse(kConfig, "x.toml");
+  CHECK(test::error_of([&] { part(true); }).find("train/momentum/conv1.weight is missing") != std::string::npos);
+}
+
 TEST_CASE("epochs end with validation and checkpoints as often as asked") {
   const TemporaryFolder folder;
   const std::string text(kConfig);
@@ -206,6 +224,29 @@ TEST_CASE("epochs end with validation and checkpoints as often as asked") {
   CHECK(scores[1]["epoch"] == 3);
   for (int64_t step = 1; step <= 9; ++step)
     CHECK(std::filesystem::exists(run.directory.numbered(step)) == (step == 6 || step == 9));
+}
+
+TEST_CASE("validation every so many steps, in the middle of epochs, and at the end") {
+  const TemporaryFolder folder;
+  Run plain(folder / "plain", 0.05, {"train.checkpoint_every_steps=0"});
+  REQUIRE(plain() == train::Trainer::Outcome::finished);
+  Run run(folder / "run", 0.05, {"validate.every_steps=2", "train.checkpoint_every_steps=0"});
+  REQUIRE(run() == train::Trainer::Outcome::finished);
+  std::vector<int64_t> steps;
+  double best = -1;
+  std::vector<bool> is_best;
+  for (const nlohmann::json& line : run.lines("val")) {
+    steps.push_back(line["step"].get<int64_t>());
+    is_best.push_back(line["miou"].get<double>() > best);
+    best = std::max(best, line["miou"].get<double>());
+  }
+  CHECK(steps == std::vector<int64_t>{2, 4, 6, 7});
+  CHECK(run.lines("train").size() == 7);
+  // A better score is worth a checkpoint.
+  for (size_t i = 0; i < is_best.size(); ++i)
+    CHECK(std::filesystem::exists(run.directory.numbered(steps[i])) == (is_best[i] || steps[i] == 7));
+  // Looking does not change the training.
+  CHECK(equal_tensors(plain.directory.numbered(7), run.directory.numbered(7)));
 }
 
 TEST_CASE("an auxiliary loss that is not finite stops the run and is named") {

@@ -4,65 +4,60 @@
 
 namespace segrt::kernels::vendor::cudnn {
 namespace {
-constexpr int64_t kAlignment = 16;  // bytes, of every pointer that a plan is given
+bool has_epilogue(const ConvFusion& f) { return f.scale || f.bias || f.residual || f.relu || f.swish; }
 
-cudnnDataType_t type_of(DType dtype) {
-  switch (dtype) {
-    case DType::f32: return CUDNN_DATA_FLOAT;
-    case DType::bf16: return CUDNN_DATA_BFLOAT16;
-    case DType::f16: return CUDNN_DATA_HALF;
-    default: throw ArgumentError("conv2d on cuDNN: x: expected f32, bf16 or f16, got " + std::string(to_string(dtype)));
+bool is_pattern(ConvOp op, const ConvFusion& f) {
+  const bool masked = f.relu_backward || f.norm_sums || f.gradient;
+  switch (op) {
+    case ConvOp::forward:
+      return !masked && !f.f32_weights && !(f.relu && f.swish) && !(has_epilogue(f) && (f.statistics || f.prologue)) &&
+             (f.statistics || !f.prologue);
+    case ConvOp::backward_input:
+      return !has_epilogue(f) && !f.statistics && !f.prologue && !f.f32_weights && !(f.relu_backward && f.norm_sums) &&
+             (f.relu_backward || !f.gradient);
+    case ConvOp::backward_weight: return !masked && !has_epilogue(f) && !f.statistics;
   }
-}
-
-void require_pattern(const ConvProblem& p) {
-  const ConvFusion& f = p.fusion;
-  const bool epilogue = f.bias || f.residual || f.relu;
-  const bool fits = (!epilogue || (p.op == ConvOp::forward && !f.statistics)) &&
-                    (!f.statistics || p.op == ConvOp::forward) && (!f.relu_backward || p.op == ConvOp::backward_input);
-  if (!fits) throw ArgumentError("conv2d on cuDNN: no graph computes this in one pass: " + to_string(p));
+  return false;
 }
 }  // namespace
 
-ConvGraph::ConvGraph(const ConvProblem& problem, cudnnHandle_t handle) : problem_(problem) {
-  require_pattern(problem);
+ConvGraph::ConvGraph(const ConvProblem& problem, cudnnHandle_t handle)
+    : OperationGraph(problem.dtype), problem_(problem) {
   const ConvFusion& f = problem.fusion;
+  if (!is_pattern(problem.op, f))
+    throw ArgumentError("conv2d on cuDNN: no graph computes this in one pass: " + to_string(problem));
   switch (problem.op) {
-    case ConvOp::forward:
-      if (f.statistics)
-        statistics_pattern();
-      else if (f.bias || f.residual || f.relu)
-        epilogue_pattern();
-      else
-        forward_pattern();
-      break;
-    case ConvOp::backward_input: f.relu_backward ? relu_backward_pattern() : backward_input_pattern(); break;
+    case ConvOp::forward: f.statistics ? statistics_pattern() : forward_pattern(); break;
+    case ConvOp::backward_input: f.norm_sums ? norm_sums_pattern() : backward_input_pattern(); break;
     case ConvOp::backward_weight: backward_weight_pattern(); break;
   }
-  graph_ = Descriptor(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-  if (handle != nullptr) graph_.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, handle);
-  graph_.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operations_).finalize();
+  finish(handle);
 }
 
-void ConvGraph::forward_pattern() { add_forward(activation(Role::y, problem_.y)); }
+const Descriptor& ConvGraph::with_vector(cudnnPointwiseMode_t mode, const Descriptor& a, Role role,
+                                         const Shape& shape) {
+  const Descriptor& result = intermediate(shape);
+  add_binary(mode, a, channel_vector(role, shape[3]), result);
+  return result;
+}
 
-void ConvGraph::epilogue_pattern() {
+void ConvGraph::forward_pattern() {
   const ConvFusion& f = problem_.fusion;
   const Descriptor& y = activation(Role::y, problem_.y);
-  const Descriptor* sum = &intermediate(problem_.y);
+  int left = 1 + f.scale + f.bias + f.residual + (f.relu || f.swish);  // operations, the convolution first
+  const auto next = [&]() -> const Descriptor& { return --left == 0 ? y : intermediate(problem_.y); };
+  const Descriptor* sum = &next();
   add_forward(*sum);
-  const auto next = [&](bool last) -> const Descriptor& { return last ? y : intermediate(problem_.y); };
-  if (f.bias) {
-    const Descriptor& result = next(!f.residual && !f.relu);
-    add_binary(CUDNN_POINTWISE_ADD, *sum, channel_vector(Role::bias), result);  // a broadcast operand comes second
+  const auto append = [&](cudnnPointwiseMode_t mode, const Descriptor& operand) {
+    const Descriptor& result = next();
+    add_binary(mode, *sum, operand, result);
     sum = &result;
-  }
-  if (f.residual) {
-    const Descriptor& result = next(!f.relu);
-    add_binary(CUDNN_POINTWISE_ADD, *sum, activation(Role::residual, problem_.y), result);
-    sum = &result;
-  }
-  if (f.relu) add_relu(*sum, y);
+  };
+  if (f.scale) append(CUDNN_POINTWISE_MUL, channel_vector(Role::scale, problem_.y[3]));
+  if (f.bias) append(CUDNN_POINTWISE_ADD, channel_vector(Role::bias, problem_.y[3]));
+  if (f.residual) append(CUDNN_POINTWISE_ADD, activation(Role::residual, problem_.y));
+  if (f.relu) add_unary(CUDNN_POINTWISE_RELU_FWD, *sum, y);
+  if (f.swish) add_unary(CUDNN_POINTWISE_SWISH_FWD, *sum, y);
 }
 
 void ConvGraph::statistics_pattern() {
@@ -72,80 +67,105 @@ void ConvGraph::statistics_pattern() {
   statistics.set(CUDNN_ATTR_OPERATION_GENSTATS_MODE, CUDNN_GENSTATS_SUM_SQSUM)
       .set(CUDNN_ATTR_OPERATION_GENSTATS_MATH_PREC, CUDNN_DATA_FLOAT)
       .set(CUDNN_ATTR_OPERATION_GENSTATS_XDESC, y)
-      .set(CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC, channel_vector(Role::sum))
-      .set(CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC, channel_vector(Role::sum_squares))
-      .finalize();
-  operations_.push_back(std::move(statistics));
+      .set(CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC, channel_vector(Role::sum, problem_.y[3]))
+      .set(CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC, channel_vector(Role::sum_squares, problem_.y[3]));
+  add(std::move(statistics));
 }
 
-void ConvGraph::backward_input_pattern() { add_backward_input(activation(Role::x, problem_.x)); }
+void ConvGraph::backward_input_pattern() {
+  const ConvFusion& f = problem_.fusion;
+  const Descriptor& dx = activation(Role::x, problem_.x);
+  if (!f.relu_backward) return add_backward_input(dx);
+  const Descriptor* sum = &intermediate(problem_.x);
+  add_backward_input(*sum);
+  if (f.gradient) {
+    const Descriptor& total = intermediate(problem_.x);
+    add_binary(CUDNN_POINTWISE_ADD, *sum, activation(Role::gradient, problem_.x), total);
+    sum = &total;
+  }
+  add_relu_backward(*sum, activation(Role::relu_output, problem_.x), dx);
+}
 
-void ConvGraph::relu_backward_pattern() {
-  const Descriptor& sum = intermediate(problem_.x);
-  add_backward_input(sum);
-  Descriptor relu(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-  relu.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise(CUDNN_POINTWISE_RELU_BWD))
-      .set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, activation(Role::relu_output, problem_.x))
-      .set(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, sum)
-      .set(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, activation(Role::x, problem_.x))
-      .finalize();
-  operations_.push_back(std::move(relu));
+void ConvGraph::norm_sums_pattern() {
+  const Shape& shape = problem_.x;
+  const int64_t channels = shape[3];
+  const Descriptor& products = intermediate(shape);
+  add_backward_input(products);
+  const Descriptor& norm_input = activation(Role::relu_output, shape);
+  const Descriptor& mean = channel_vector(Role::mean, channels);
+  const Descriptor& inverse_std = channel_vector(Role::inverse_std, channels);
+  const Descriptor& scale = channel_vector(Role::scale, channels);
+  const Descriptor *centred = &intermediate(shape), *normalised = &intermediate(shape), *scaled = &intermediate(shape);
+  add_binary(CUDNN_POINTWISE_SUB, norm_input, mean, *centred);
+  add_binary(CUDNN_POINTWISE_MUL, *centred, inverse_std, *normalised);
+  add_binary(CUDNN_POINTWISE_MUL, *normalised, scale, *scaled);
+  const Descriptor& before_relu = with_vector(CUDNN_POINTWISE_ADD, *scaled, Role::bias, shape);
+  const Descriptor& dx = activation(Role::x, shape);
+  add_relu_backward(products, before_relu, dx);
+  Descriptor sums(CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR);
+  sums.set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MATH_PREC, CUDNN_DATA_FLOAT)
+      .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MEAN_DESC, mean)
+      .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_INVSTD_DESC, inverse_std)
+      .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_BN_SCALE_DESC, scale)
+      .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_X_DESC, norm_input)
+      .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DY_DESC, dx)
+      .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_SCALE_DESC, channel_vector(Role::weight_gradient, channels))
+      .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_BIAS_DESC, channel_vector(Role::bias_gradient, channels))
+      .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_DY_SCALE_DESC, channel_vector(Role::dy_factor, channels))
+      .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_X_SCALE_DESC, channel_vector(Role::x_factor, channels))
+      .set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_BIAS, channel_vector(Role::offset, channels));
+  add(std::move(sums));
 }
 
 void ConvGraph::backward_weight_pattern() {
+  const Descriptor& x = input();
   Descriptor operation(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR);
   operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, convolution())
-      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, activation(Role::x, problem_.x))
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, x)
       .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY, activation(Role::y, problem_.y))
-      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, weight())
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+           filter(Role::w, problem_.w, problem_.fusion.f32_weights ? DType::f32 : problem_.dtype))
       .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, 1.0f)
-      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, 0.0f)
-      .finalize();
-  operations_.push_back(std::move(operation));
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, 0.0f);
+  add(std::move(operation));
+}
+
+const Descriptor& ConvGraph::input() {
+  const Descriptor& x = activation(Role::x, problem_.x);
+  if (!problem_.fusion.prologue) return x;
+  // All of the type of x: in float32, cuDNN 9.19 refuses the vectors, and in bf16 what lies between, too.
+  const auto between = [&]() -> const Descriptor& { return intermediate(problem_.x, problem_.dtype); };
+  const auto vector = [&](Role role) -> const Descriptor& {
+    return channel_vector(role, problem_.x[3], problem_.dtype);
+  };
+  const Descriptor *scaled = &between(), *shifted = &between(), *relu = &between();
+  add_binary(CUDNN_POINTWISE_MUL, x, vector(Role::input_scale), *scaled);
+  add_binary(CUDNN_POINTWISE_ADD, *scaled, vector(Role::input_bias), *shifted);
+  add_unary(CUDNN_POINTWISE_RELU_FWD, *shifted, *relu);
+  return *relu;
 }
 
 void ConvGraph::add_forward(const Descriptor& y) {
+  const Descriptor& x = input();
   Descriptor operation(CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
   operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, convolution())
-      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, activation(Role::x, problem_.x))
-      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, weight())
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x)
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, filter(Role::w, problem_.w, problem_.dtype))
       .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y)
       .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, 1.0f)
-      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, 0.0f)
-      .finalize();
-  operations_.push_back(std::move(operation));
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, 0.0f);
+  add(std::move(operation));
 }
 
 void ConvGraph::add_backward_input(const Descriptor& dx) {
   Descriptor operation(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR);
   operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, convolution())
       .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, activation(Role::y, problem_.y))
-      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, weight())
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, filter(Role::w, problem_.w, problem_.dtype))
       .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, dx)
       .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, 1.0f)
-      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, 0.0f)
-      .finalize();
-  operations_.push_back(std::move(operation));
-}
-
-void ConvGraph::add_binary(cudnnPointwiseMode_t mode, const Descriptor& a, const Descriptor& b,
-                           const Descriptor& result) {
-  Descriptor operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise(mode))
-      .set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, a)
-      .set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b)
-      .set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, result)
-      .finalize();
-  operations_.push_back(std::move(operation));
-}
-
-void ConvGraph::add_relu(const Descriptor& a, const Descriptor& result) {
-  Descriptor operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise(CUDNN_POINTWISE_RELU_FWD))
-      .set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, a)
-      .set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, result)
-      .finalize();
-  operations_.push_back(std::move(operation));
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, 0.0f);
+  add(std::move(operation));
 }
 
 const Descriptor& ConvGraph::convolution() {
@@ -161,52 +181,6 @@ const Descriptor& ConvGraph::convolution() {
       .set(CUDNN_ATTR_CONVOLUTION_DILATIONS, Pair{g.dilation_h, g.dilation_w})
       .finalize();
   return keep(std::move(convolution));
-}
-
-const Descriptor& ConvGraph::pointwise(cudnnPointwiseMode_t mode) {
-  Descriptor pointwise(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-  pointwise.set(CUDNN_ATTR_POINTWISE_MODE, mode).set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT).finalize();
-  return keep(std::move(pointwise));
-}
-
-const Descriptor& ConvGraph::tensor(int64_t id, const Dims& dims, cudnnDataType_t type, bool is_virtual) {
-  const auto& [n, c, h, w] = dims;
-  Descriptor tensor(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-  tensor.set(CUDNN_ATTR_TENSOR_DATA_TYPE, type)
-      .set(CUDNN_ATTR_TENSOR_DIMENSIONS, std::vector<int64_t>{n, c, h, w})
-      .set(CUDNN_ATTR_TENSOR_STRIDES, std::vector<int64_t>{h * w * c, 1, w * c, c})
-      .set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id)
-      .set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, kAlignment)
-      .set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, is_virtual)
-      .finalize();
-  return keep(std::move(tensor));
-}
-
-const Descriptor& ConvGraph::bound(Role role, const Dims& dims, cudnnDataType_t type) {
-  roles_.push_back(role);
-  return tensor(static_cast<int64_t>(role), dims, type, false);
-}
-
-const Descriptor& ConvGraph::activation(Role role, const Shape& s) {
-  return bound(role, {s[0], s[3], s[1], s[2]}, type_of(problem_.dtype));
-}
-
-const Descriptor& ConvGraph::weight() {
-  const Shape& w = problem_.w;
-  return bound(Role::w, {w[0], w[3], w[1], w[2]}, type_of(problem_.dtype));
-}
-
-const Descriptor& ConvGraph::channel_vector(Role role) {
-  return bound(role, {1, problem_.w[0], 1, 1}, CUDNN_DATA_FLOAT);
-}
-
-const Descriptor& ConvGraph::intermediate(const Shape& s) {
-  return tensor(next_intermediate_++, {s[0], s[3], s[1], s[2]}, CUDNN_DATA_FLOAT, true);
-}
-
-const Descriptor& ConvGraph::keep(Descriptor descriptor) {
-  parts_.push_back(std::make_unique<Descriptor>(std::move(descriptor)));
-  return *parts_.back();
 }
 
 }  // namespace segrt::kernels::vendor::cudnn

@@ -12,6 +12,21 @@ const char* name_of(ConvOp op) {
   }
   return "";
 }
+
+std::string fusion_suffix(const ConvFusion& f) {
+  struct Named {
+    bool on;
+    const char* name;
+  };
+  std::string text;
+  for (const Named& part :
+       {Named{f.scale, "scale"}, Named{f.bias, "bias"}, Named{f.residual, "residual"}, Named{f.relu, "relu"},
+        Named{f.swish, "swish"}, Named{f.prologue, "prologue"}, Named{f.statistics, "statistics"},
+        Named{f.relu_backward, "relu_backward"}, Named{f.gradient, "gradient"}, Named{f.norm_sums, "norm_sums"},
+        Named{f.f32_weights, "f32_weights"}})
+    if (part.on) text += std::string("+") + part.name;
+  return text;
+}
 }  // namespace
 
 ConvKey key_of(const ConvProblem& p) {
@@ -42,19 +57,22 @@ ConvKey key_of(const ConvProblem& p) {
           g.dilation_h,
           g.dilation_w,
           g.groups,
+          f.scale,
           f.bias,
           f.residual,
           f.relu,
+          f.swish,
+          f.prologue,
           f.statistics,
-          f.relu_backward};
+          f.relu_backward,
+          f.gradient,
+          f.norm_sums,
+          f.f32_weights};
 }
 
 std::string to_string(const ConvProblem& p) {
-  const ConvFusion& f = p.fusion;
-  return fmt::format("{}{}{}{}{}{} {}{} x{} w{} y{} stride {}x{} pad {},{},{},{} dilation {}x{} groups {}",
-                     name_of(p.op), f.bias ? "+bias" : "", f.residual ? "+residual" : "", f.relu ? "+relu" : "",
-                     f.statistics ? "+statistics" : "", f.relu_backward ? "+relu_backward" : "",
-                     p.dtype == DType::f32 && p.tf32 ? "tf32" : to_string(p.dtype),
+  return fmt::format("{}{} {}{} x{} w{} y{} stride {}x{} pad {},{},{},{} dilation {}x{} groups {}", name_of(p.op),
+                     fusion_suffix(p.fusion), p.dtype == DType::f32 && p.tf32 ? "tf32" : to_string(p.dtype),
                      p.deterministic ? " deterministic" : "", to_string(p.x), to_string(p.w), to_string(p.y),
                      p.g.stride_h, p.g.stride_w, p.g.pad_top, p.g.pad_left, p.g.pad_bottom, p.g.pad_right,
                      p.g.dilation_h, p.g.dilation_w, p.g.groups);

@@ -11,15 +11,15 @@
 #include <utility>
 #include <vector>
 
-#include "core/error.h"
+#include "kernels/vendor/choice.h"
 
 namespace segrt::kernels::vendor::cudnn {
 
 // A failed call: "cuDNN: OPERATION_CONVOLUTION_FORWARD: set CONVOLUTION_FORWARD_X: CUDNN_STATUS_BAD_PARAM: <what cuDNN
 // says of it>".
-class CudnnError : public DeviceError {
+class CudnnError : public VendorError {
  public:
-  CudnnError(cudnnStatus_t status, const std::string& message) : DeviceError(message), status_(status) {}
+  CudnnError(cudnnStatus_t status, const std::string& message) : VendorError(message), status_(status) {}
   cudnnStatus_t status() const { return status_; }
   // The library has no engine for this; nothing is wrong.
   bool not_supported() const { return CUDNN_STATUS_CATEGORY(status_) == CUDNN_STATUS_NOT_SUPPORTED; }
@@ -63,6 +63,10 @@ template <>
 inline constexpr auto kAttributeType<cudnnPointwiseMode_t> = CUDNN_TYPE_POINTWISE_MODE;
 template <>
 inline constexpr auto kAttributeType<cudnnGenStatsMode_t> = CUDNN_TYPE_GENSTATS_MODE;
+template <>
+inline constexpr auto kAttributeType<cudnnBackendNormMode_t> = CUDNN_TYPE_NORM_MODE;
+template <>
+inline constexpr auto kAttributeType<cudnnBackendNormFwdPhase_t> = CUDNN_TYPE_NORM_FWD_PHASE;
 template <>
 inline constexpr auto kAttributeType<cudnnBackendHeurMode_t> = CUDNN_TYPE_HEUR_MODE;
 template <>

@@ -37,7 +37,7 @@ std::string describe(const Engine& engine) {
   return text + (engine.runtime_compiled() ? ", compiled at run time" : "");
 }
 
-std::vector<Engine> find_engines(const ConvGraph& graph, const Target& target, Heuristics mode, int64_t limit) {
+std::vector<Engine> find_engines(const OperationGraph& graph, const Target& target, Heuristics mode, int64_t limit) {
   Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph.descriptor())
       .set(CUDNN_ATTR_ENGINEHEUR_MODE, mode == Heuristics::mode_a ? CUDNN_HEUR_MODE_A : CUDNN_HEUR_MODE_FALLBACK);

@@ -36,7 +36,7 @@ std::string describe(const Engine& engine);
 enum class Heuristics : uint8_t { mode_a, fallback };
 
 // Engines for the graph on the target, at most `limit`. Empty where cuDNN has none: that is no error.
-std::vector<Engine> find_engines(const ConvGraph& graph, const Target& target, Heuristics mode, int64_t limit);
+std::vector<Engine> find_engines(const OperationGraph& graph, const Target& target, Heuristics mode, int64_t limit);
 
 // Whether the engine's arithmetic is what kernels/conv.h promises for the problem: float32 sums, float32 operands
 // unrounded unless tf32 is allowed, the same bits in every run where the device is deterministic.

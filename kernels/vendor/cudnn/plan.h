@@ -36,6 +36,8 @@ class Plan {
   size_t workspace_bytes_ = 0;
 };
 
+inline std::string text_of(const Plan& plan) { return plan.json(); }
+
 // Whether building failed because the engine's code was compiled and there was no driver to load it into. Where there
 // is no GPU, that is as far as a run-time compiled engine comes.
 bool compiled_but_not_loaded(const CudnnError& error);

@@ -1,11 +1,8 @@
 #include "kernels/vendor/cudnn/plan_choice.h"
 
-#include <limits>
-
 namespace segrt::kernels::vendor::cudnn {
 namespace {
-// What is timed of cuDNN's order. Run-time compiled engines cost seconds each before they run.
-constexpr int kTimedPlans = 10, kTimedCompiled = 3, kListedEngines = 32;
+constexpr int kListedEngines = 32;
 constexpr int64_t kWorthCompiling = int64_t{1} << 26;  // multiply-adds: less takes a GPU microseconds
 }  // namespace
 
@@ -34,50 +31,17 @@ int for_each_plan(const ConvProblem& problem, const Target& target, const PlanLi
   return count;
 }
 
-ChosenPlan first_plan(const ConvProblem& problem, const Target& target) {
-  ChosenPlan first;
-  for_each_plan(problem, target, PlanLimits::of(problem), [&](const Engine& engine, Plan plan) {
-    first.plan = std::move(plan);
-    first.choice.engine = describe(engine);
-    return false;
-  });
-  return first;
+Candidates<Plan> candidates_of(const ConvProblem& problem, const Target& target) {
+  return [problem, &target](const Consider<Plan>& consider) {
+    for_each_plan(problem, target, PlanLimits::of(problem), [&](const Engine& engine, Plan plan) {
+      return consider({std::move(plan), describe(engine), engine.runtime_compiled()});
+    });
+  };
 }
 
-ChosenPlan fastest_plan(const ConvProblem& problem, const Target& target, const Measure& measure) {
-  ChosenPlan best;
-  double best_ms = measure(nullptr, std::numeric_limits<double>::infinity());
-  best.choice.own_ms = best_ms;
-  int timed = 0, compiled = 0;
-  for_each_plan(problem, target, PlanLimits::of(problem), [&](const Engine& engine, Plan plan) {
-    double ms = 0;
-    try {
-      ms = measure(&plan, best_ms);
-    } catch (const CudnnError&) {  // refused at its first execution
-      return true;
-    }
-    if (best.choice.plan_ms == 0 || ms < best.choice.plan_ms) best.choice.plan_ms = ms;
-    if (ms < best_ms) {
-      best_ms = ms;
-      best.choice.engine = describe(engine);
-      best.plan = std::move(plan);
-    }
-    compiled += engine.runtime_compiled();
-    return ++timed < kTimedPlans && compiled < kTimedCompiled;
-  });
+std::optional<Plan> restored_plan(const std::string& json, const Target& target) {
   try {
-    if (best.plan) best.choice.plan = best.plan->json();
-  } catch (const CudnnError&) {  // no engine without JSON is known; its problem would be measured anew in each run
-  }
-  return best;
-}
-
-std::optional<ChosenPlan> restored_plan(const PlanFile::Choice& kept, const Target& target) {
-  ChosenPlan chosen{std::nullopt, kept};
-  if (kept.engine.empty()) return chosen;
-  try {
-    chosen.plan = Plan::from_json(kept.plan, target);
-    return chosen;
+    return Plan::from_json(json, target);
   } catch (const CudnnError&) {
     return std::nullopt;
   }

@@ -1,11 +1,12 @@
-// Which plan, or our own kernel, computes a problem. Nothing here needs a GPU but what measures.
+// Which of cuDNN's plans may compute a convolution. Needs no GPU.
 #pragma once
 
 #include <functional>
 #include <optional>
+#include <string>
 
+#include "kernels/vendor/choice.h"
 #include "kernels/vendor/cudnn/plan.h"
-#include "kernels/vendor/cudnn/plan_file.h"
 
 namespace segrt::kernels::vendor::cudnn {
 
@@ -23,21 +24,10 @@ struct PlanLimits {
 int for_each_plan(const ConvProblem& problem, const Target& target, const PlanLimits& limits,
                   const std::function<bool(const Engine&, Plan)>& consider);
 
-struct ChosenPlan {
-  std::optional<Plan> plan;  // none: our own kernel
-  PlanFile::Choice choice;   // what is known of it, as it is kept on disk
-};
-
-// The first of cuDNN's order. It does not depend on the clock.
-ChosenPlan first_plan(const ConvProblem& problem, const Target& target);
-
-// Milliseconds of a plan, or of our own kernel for null. It need not be exact far above `best_ms`. A CudnnError drops
-// the plan.
-using Measure = std::function<double(const Plan* plan, double best_ms)>;
-// The fastest of our own kernel and up to ten plans, at most three of them run-time compiled.
-ChosenPlan fastest_plan(const ConvProblem& problem, const Target& target, const Measure& measure);
+// The same for kernels/vendor/choice.h, within the problem's limits. `target` outlives it.
+Candidates<Plan> candidates_of(const ConvProblem& problem, const Target& target);
 
 // What was chosen in another run; nothing where cuDNN does not take the plan any more.
-std::optional<ChosenPlan> restored_plan(const PlanFile::Choice& kept, const Target& target);
+std::optional<Plan> restored_plan(const std::string& json, const Target& target);
 
 }  // namespace segrt::kernels::vendor::cudnn

@@ -7,6 +7,7 @@
 #include "tests/tools/segrt_golden/model_state.h"
 #include "tests/tools/segrt_golden/network.h"
 #include "tests/tools/segrt_golden/test_procedure.h"
+#include "tests/tools/segrt_golden/training.h"
 
 namespace segrt::golden {
 namespace {
@@ -118,8 +119,12 @@ void run(GoldenFile& file, Device& device, Report& report) {
 std::unique_ptr<models::Model> build_network(GoldenFile& file, Device& device) {
   return build_model(file, kRules, device);
 }
+
+double loss_before_training(GoldenFile& file, Device& device, DType precision) {
+  return first_loss(file, kRules, device, precision);
+}
 }  // namespace
 
-const Family kDrn{"drn", owns, run, build_network, network_input};
+const Family kDrn{"drn", owns, run, build_network, network_input, network_results, loss_before_training};
 
 }  // namespace segrt::golden

@@ -252,6 +252,22 @@ std::unique_ptr<models::Model> build_network(GoldenFile& file, Device& device) {
   return model;
 }
 
+Results results(GoldenFile& file, models::Model& model, const Tensor& input) {
+  const std::string suffix = file.fields("eval_inputs").keys().front();
+  const Evaluated e = evaluate(file, model, input, suffix);
+  Results named;
+  for (const char* name : {"logits", "pred", "gate.value"}) named[name + suffix] = e.values.at(name);
+  Fields shapes(file.fields("notes").raw("feat_shape" + suffix), file.path() + ": notes: feat_shape" + suffix);
+  for (const std::string& name : shapes.keys()) {
+    const std::string row = "feat." + name + suffix;
+    if (!file.contains(row)) continue;
+    const auto found = e.maps.find(name);
+    if (found == e.maps.end()) throw FileError(row + ": the network sent no such map");
+    named[row] = subsample(nchw(found->second.value(), file.host()), stride_of(file, row));
+  }
+  return named;
+}
+
 void run(GoldenFile& file, Device& device, Report& report) {
   for (const char* words : {"torch", "upstream_config", "precision", "state_rule", "tweaks", "layout", "gate_margin"})
     file.skip(words);
@@ -275,6 +291,6 @@ void compare_with_gaps(const std::string& name, const std::vector<double>& got, 
   nan_max_abs(name, got, expected, tolerance, report);
 }
 
-const Family kDynamicRouting{"dynamic", owns, run, build_network, first_input};
+const Family kDynamicRouting{"dynamic", owns, run, build_network, first_input, results, first_dynamic_loss};
 
 }  // namespace segrt::golden

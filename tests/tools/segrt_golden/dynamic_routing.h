@@ -20,4 +20,7 @@ void compare_with_gaps(const std::string& name, const std::vector<double>& got, 
 // optimizer steps. `build` gives a network in the file's state.
 void run_dynamic_training(GoldenFile& file, const BuildNetwork& build, Device& device, Report& report);
 
+// The loss of the first training step with the input in `precision`.
+double first_dynamic_loss(GoldenFile& file, Device& device, DType precision);
+
 }  // namespace segrt::golden

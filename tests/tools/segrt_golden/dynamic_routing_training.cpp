@@ -5,6 +5,7 @@
 
 #include "autograd/elementwise.h"
 #include "core/error.h"
+#include "kernels/elementwise.h"
 #include "nn/state.h"
 #include "tests/support/golden.h"
 #include "tests/support/tensors.h"
@@ -25,15 +26,17 @@ struct Batch {
   int ignore_index;
 };
 
-Batch make_batch(GoldenFile& file, int classes, Device& device) {
+Batch make_batch(GoldenFile& file, int classes, Device& device, DType precision = DType::f32) {
   Fields input = file.fields("train_input");
   const auto shape = input.get<std::vector<int64_t>>("shape");
   const auto label_name = input.get<std::string>("labels");
   const int ignore = file.get<int>("ignore_index");
   const int64_t n = shape[0], h = shape[2], w = shape[3];
   const std::vector<int64_t> wide = labels(label_name, n, h, w, classes, ignore);
-  Batch batch{golden_input(input.get<std::string>("name"), shape, device),
+  const Tensor image = golden_input(input.get<std::string>("name"), shape, device);
+  Batch batch{Tensor::empty(image.shape(), precision, device),
               Tensor::from<uint8_t>({n, h, w}, std::vector<uint8_t>(wide.begin(), wide.end()), device), ignore};
+  kernels::cast(image, batch.image);
   input.check_used();
   return batch;
 }
@@ -47,7 +50,9 @@ Losses forward(DynamicRouting& model, const Batch& batch, int64_t step, int64_t 
   model.begin_step(step, total_steps);
   Losses losses;
   losses.head = model.forward(batch.image).front();
-  losses.semantic = nn::segmentation_loss(losses.head.scores, losses.head.up, batch.target, batch.ignore_index).loss;
+  losses.semantic =
+      nn::segmentation_loss(losses.head.scores, losses.head.up, batch.target, {.ignore_index = batch.ignore_index})
+          .loss;
   losses.total = losses.semantic;
   for (const models::AuxiliaryLoss& loss : model.auxiliary_losses()) {
     losses.budget = loss.value;
@@ -283,6 +288,17 @@ void check_trajectory(GoldenFile& file, const std::string& name, const BuildNetw
                      s.relative_l2("delta_norm", file.values(name + ".delta_norm"), 2e-2, 0.5));
 }
 }  // namespace
+
+double first_dynamic_loss(GoldenFile& file, Device& device, DType precision) {
+  const NoGrad no_grad(device);
+  const std::unique_ptr<models::Model> model = kDynamicRouting.network(file, device);
+  model->set_training(true);
+  auto& network = dynamic_cast<DynamicRouting&>(*model);
+  set_drop_uniforms(network);
+  const double rate = file.fields("options").get<double>("train_step_rate");
+  const Batch batch = make_batch(file, file.get<int>("num_classes"), device, precision);
+  return forward(network, batch, std::llround(rate * kSteps), kSteps).total.value().item();
+}
 
 void run_dynamic_training(GoldenFile& file, const BuildNetwork& build, Device& device, Report& report) {
   const Batch batch = make_batch(file, file.get<int>("num_classes"), device);

@@ -11,6 +11,7 @@
 #include "models/model.h"
 #include "tests/tools/segrt_golden/golden_file.h"
 #include "tests/tools/segrt_golden/report.h"
+#include "tests/tools/segrt_golden/sensitivity.h"
 #include "train/optimizer.h"
 
 namespace segrt::golden {
@@ -39,10 +40,16 @@ struct Family {
   // The file's network in its recorded state, and the (first) input of its inference part, [N,H,W,3].
   std::unique_ptr<models::Model> (*network)(GoldenFile& file, Device& device);
   Tensor (*input)(GoldenFile& file, Device& device);
+  // What the network computes for that input in evaluation mode, in the input's type: by the names of the tensors in
+  // the file, as the file stores them.
+  Results (*results)(GoldenFile& file, models::Model& model, const Tensor& input);
+  // The loss of the training part before its first update, of files that hold a `loss`.
+  double (*first_loss)(GoldenFile& file, Device& device, DType precision);
 };
 
 const Family* family_of(GoldenFile& file);  // null where no family of this program owns it
 
+extern const Family kDabNet;          // dabnet.cpp
 extern const Family kDrn;             // drn.cpp
 extern const Family kDynamicRouting;  // dynamic_routing.cpp
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "kernels/elementwise.h"
 #include "nn/state.h"
 #include "tests/core/temporary_folder.h"
 #include "tests/support/golden.h"
@@ -128,6 +129,18 @@ void check_structure(GoldenFile& file, models::Model& model, Report& report) {
     report.identical("param_order", trained_names(model), file.get<std::vector<std::string>>("param_order"));
   if (file.has("buffer_order"))
     report.identical("buffer_order", statistic_names(model), file.get<std::vector<std::string>>("buffer_order"));
+}
+
+void make_float64(models::Model& model) {
+  const auto wide = [](const Tensor& t) {
+    Tensor copy = Tensor::empty(t.shape(), DType::f64, t.device());
+    kernels::cast(t, copy);
+    return copy;
+  };
+  model.visit_parameters([&](const std::string&, nn::Parameter& p) { p.var = Var::parameter(wide(p.var.value())); });
+  model.visit_buffers([&](const std::string&, nn::Buffer& b) {
+    if (b.tensor.dtype() == DType::f32) b.tensor = wide(b.tensor);
+  });
 }
 
 }  // namespace segrt::golden

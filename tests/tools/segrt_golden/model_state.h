@@ -23,4 +23,7 @@ void check_structure(GoldenFile& file, models::Model& model, Report& report);
 std::vector<std::string> trained_names(models::Model& model);
 std::vector<std::string> statistic_names(models::Model& model);  // running_mean, running_var
 
+// Makes parameters and running statistics float64 (on a CPU): then a wrong formula is told from rounding.
+void make_float64(models::Model& model);
+
 }  // namespace segrt::golden

@@ -66,6 +66,26 @@ void check_features(GoldenFile& file, const Forward& result, Report& report) {
 }
 }  // namespace
 
+Results network_results(GoldenFile& file, models::Model& model, const Tensor& input) {
+  const NoGrad no_grad(input.device());
+  const Forward pass = forward(model, input);
+  Results results;
+  const auto keep = [&](const std::string& name, const Tensor& map, int64_t stride) {
+    results[name] = subsample(nchw(map, file.host()), stride);
+  };
+  if (file.has("feat")) {
+    Fields features = file.fields("feat");
+    for (const std::string& name : features.keys())
+      keep("feat." + name, pass.maps.at(name).value(),
+           stored_map(Fields(features.raw(name), file.path() + ": feat: " + name)).stride);
+  }
+  if (file.has("scores")) keep("scores", pass.head.scores.value(), 1);
+  const bool segmentation = model.task() == models::Task::segmentation;
+  const Var logits = segmentation ? nn::log_probabilities(pass.head.scores, pass.head.up) : pass.head.scores;
+  keep("logits", logits.value(), stored_map(file.fields("logits")).stride);
+  return results;
+}
+
 Tensor network_input(GoldenFile& file, Device& device) {
   Fields input = file.fields("input");
   const Tensor x = golden_input(input.get<std::string>("image"), input.get<std::vector<int64_t>>("shape"), device);

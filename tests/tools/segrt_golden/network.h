@@ -11,6 +11,8 @@ inline constexpr double kForwardTolerance = 5e-5;
 // The input of the inference part.
 Tensor network_input(GoldenFile& file, Device& device);
 
+Results network_results(GoldenFile& file, models::Model& model, const Tensor& input);
+
 void run_network(GoldenFile& file, const NetworkRules& rules, Device& device, Report& report);
 
 }  // namespace segrt::golden

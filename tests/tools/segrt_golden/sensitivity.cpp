@@ -68,4 +68,18 @@ double Sensitivity::entries(const std::string& name, const std::vector<double>& 
   });
 }
 
+double Sensitivity::median(const std::string& name, const std::vector<double>& expected, double stated, double most) {
+  return allowed(name, expected, stated, most,
+                 [](const auto& got, const auto& wanted) { return median_relative_error(got, wanted); });
+}
+
+double median_relative_error(const std::vector<double>& got, const std::vector<double>& expected) {
+  std::vector<double> errors;
+  for (size_t i = 0; i < expected.size(); ++i) errors.push_back(std::abs(got[i] - expected[i]) / std::abs(expected[i]));
+  if (errors.empty()) return 0;
+  const auto middle = errors.begin() + static_cast<int64_t>(errors.size() / 2);
+  std::nth_element(errors.begin(), middle, errors.end());
+  return *middle;
+}
+
 }  // namespace segrt::golden

@@ -16,6 +16,8 @@ namespace segrt::golden {
 using Results = std::map<std::string, std::vector<double>>;
 using BuildNetwork = std::function<std::unique_ptr<models::Model>()>;  // in the file's state
 
+double median_relative_error(const std::vector<double>& got, const std::vector<double>& expected);
+
 class Sensitivity {
  public:
   using Compute = std::function<Results(models::Model&)>;
@@ -33,6 +35,9 @@ class Sensitivity {
   // as the largest error of an entry, relative to it and `floor` together.
   double entries(const std::string& name, const std::vector<double>& expected, double floor, double stated,
                  double most);
+
+  // as the median of the entries' relative errors.
+  double median(const std::string& name, const std::vector<double>& expected, double stated, double most);
 
  private:
   using Error = std::function<double(const std::vector<double>&, const std::vector<double>&)>;

@@ -6,6 +6,7 @@
 
 #include "autograd/elementwise.h"
 #include "core/error.h"
+#include "kernels/elementwise.h"
 #include "tests/support/golden.h"
 #include "tests/support/tensors.h"
 #include "tests/tools/segrt_golden/maps.h"
@@ -43,7 +44,7 @@ Tolerances tolerances_of(GoldenFile& file, size_t losses) {
 // One batch and the loss of the network's heads on it.
 class Batch {
  public:
-  Batch(GoldenFile& file, models::Model& model, Device& device);
+  Batch(GoldenFile& file, models::Model& model, Device& device, DType precision = DType::f32);
   Var loss(models::Model& model) const;
 
  private:
@@ -51,14 +52,17 @@ class Batch {
   int ignore_index_;
 };
 
-Batch::Batch(GoldenFile& file, models::Model& model, Device& device) : ignore_index_(file.get<int>("ignore_index")) {
+Batch::Batch(GoldenFile& file, models::Model& model, Device& device, DType precision)
+    : ignore_index_(file.get<int>("ignore_index")) {
   Fields input = file.fields("train_input");
   const auto name = input.get<std::string>("image");
   const auto shape = input.get<std::vector<int64_t>>("shape");
   const auto target = input.get<std::string>("target");
   input.skip("pool_size");  // belongs to the model
   input.check_used();
-  image_ = golden_input(name, shape, device);
+  const Tensor image = golden_input(name, shape, device);
+  image_ = Tensor::empty(image.shape(), precision, device);
+  kernels::cast(image, image_);
   const int64_t n = shape[0], h = shape[2], w = shape[3];
   const bool segmentation = model.task() == models::Task::segmentation;
   if (segmentation && target == "golden.labels(name, n, h, w, num_classes)") {
@@ -76,7 +80,7 @@ Var Batch::loss(models::Model& model) const {
   for (const models::Head& head : model.forward(image_)) {
     Var part;
     if (model.task() == models::Task::segmentation) {
-      part = nn::segmentation_loss(head.scores, head.up, target_, ignore_index_).loss;
+      part = nn::segmentation_loss(head.scores, head.up, target_, {.ignore_index = ignore_index_}).loss;
     } else {
       if (head.scores.value().numel() != image_.dim(0) * model.classes())
         throw ArgumentError("training a classifier needs one cell an image, the scores are " +
@@ -171,17 +175,27 @@ void check_losses(GoldenFile& file, const Run& run, const Tolerances& t, Report&
     report.entries(fmt::format("losses[{}]", i), {run.losses[i]}, {expected[i]}, t.losses[i], {});
   report.entries("loss", {run.losses[0]}, file.values("loss"), t.losses[0], {});
 }
-}  // namespace
-
-void run_training(GoldenFile& file, const NetworkRules& rules, Device& device, Report& report) {
-  file.skip("train");  // the procedure above in words
+std::unique_ptr<models::Model> training_model(GoldenFile& file, const NetworkRules& rules, Device& device) {
   Fields input = file.fields("train_input");
   std::vector<std::string> overrides;
   if (const Json& pool = input.raw("pool_size"); pool.is_number_integer())
     overrides.push_back("model.pool_size=" + pool.dump());
   else if (pool != "as built")
     throw FileError(file.path() + ": train_input: pool_size: expected a number or \"as built\", got " + pool.dump());
-  const std::unique_ptr<models::Model> model = build_model(file, rules, device, overrides);
+  return build_model(file, rules, device, overrides);
+}
+}  // namespace
+
+double first_loss(GoldenFile& file, const NetworkRules& rules, Device& device, DType precision) {
+  const NoGrad no_grad(device);
+  const std::unique_ptr<models::Model> model = training_model(file, rules, device);
+  model->set_training(true);
+  return Batch(file, *model, device, precision).loss(*model).value().item();
+}
+
+void run_training(GoldenFile& file, const NetworkRules& rules, Device& device, Report& report) {
+  file.skip("train");  // the procedure above in words
+  const std::unique_ptr<models::Model> model = training_model(file, rules, device);
   Fields recipe = file.fields("train_recipe");
   const TrainingPlan plan = rules.training_plan(recipe);
 

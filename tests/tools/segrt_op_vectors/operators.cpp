@@ -82,7 +82,7 @@ constexpr Entry kOperators[] = {
 }  // namespace
 
 Runner find_runner(const std::string& domain, const std::string& op) {
-  if (domain == "ai.onnx.preview.training") return op == "Momentum" ? run_momentum : nullptr;
+  if (domain == "ai.onnx.preview.training") return op == "Momentum" ? run_momentum : op == "Adam" ? run_adam : nullptr;
   if (!domain.empty() && domain != "ai.onnx") return nullptr;
   const auto* entry =
       std::find_if(std::begin(kOperators), std::end(kOperators), [&](const Entry& e) { return e.op == op; });

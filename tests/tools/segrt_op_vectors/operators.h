@@ -61,5 +61,6 @@ Outputs run_squeeze(const Case& c);
 Outputs run_unsqueeze(const Case& c);
 // optimizer_ops.cpp
 Outputs run_momentum(const Case& c);
+Outputs run_adam(const Case& c);
 
 }  // namespace segrt::op_vectors

@@ -59,8 +59,12 @@ struct WarpResult {
 };
 WarpResult warp_exchange(const char* what, const WarpOffer& offer, unsigned mask, const Site& site);
 void sync_warp(unsigned mask, const Site& site);
-// All 32 lanes come, with the same `tag`; the last one runs `action(context)` once for the warp, the others go on.
-void warp_together(const char* what, uint64_t tag, void (*action)(void*), void* context, const Site& site);
+// All 32 lanes come, with the same `tag` and an `own` value each; the last one runs `action(context, values by lane)`
+// once for the warp, the others go on.
+using WarpAction = void (*)(void* context, const void* const* of_lane);
+void warp_together(const char* what, uint64_t tag, const void* own, WarpAction action, void* context, const Site& site);
+// Waits until every operation that this thread has come to is done.
+void finish_operations(const Site& site);
 
 // The block's memory under `key`, taken on first use and then filled with signalling NaNs. Static shared memory counts
 // against the 48 KiB that nvcc allows.
@@ -71,5 +75,27 @@ int begin_fragment(const Site& site);
 void end_fragment();
 // Tile `number` of this warp, 256 floats.
 float* fragment_tile(int number, const Site& site);
+
+// The same tile as registers of its lanes, for tensor_core.h. Who waits for whom there is not the threads' business, so
+// ThreadSanitizer does not see the accesses of set_registers and multiply_fragments.
+using LaneRegisters = uint32_t[4];
+LaneRegisters* fragment_registers(int number, const Site& site);
+// Registers [first, first + count) of each lane, from words[lane][from], words[lane][from + 1], ...
+void set_registers(int number, int first, int count, const LaneRegisters* words, int from, const Site& site);
+// c += a b with the layouts of PTX's mma.m16n8k{depth}; element(word, i) is the i-th number of a register.
+void multiply_fragments(int c, int a, int b, int depth, float (*element)(uint32_t word, int i), const Site& site);
+
+// Copies of 16 bytes that a thread has queued and not waited for. They happen when it waits.
+struct AsyncCopy {
+  void* shared;
+  const void* global;  // null: zeros
+};
+void queue_copy(const AsyncCopy& copy, const Site& site);
+void close_copy_group();
+// The next copy that a wait which leaves `groups` groups under way has to make, if there is one.
+bool take_copy(int groups, AsyncCopy& copy);
+
+// Fails unless [p, p + nbytes) is in the block's shared memory.
+void check_shared(const void* p, size_t nbytes, const Site& site);
 
 }  // namespace segrt::emulator

@@ -2,7 +2,7 @@
 // it in plain float loops. Same names as kernels/cuda/mma.h.
 #pragma once
 
-#include "kernels/cuda/device.h"
+#include "emulator/fragment.h"
 
 namespace segrt::kernels::cuda {
 
@@ -14,25 +14,8 @@ inline constexpr int kMmaK = std::is_same_v<T, float> ? 8 : 16;
 enum class MmaLayout { row_major, col_major };
 
 namespace detail {
-// Lanes run the same code, so a fragment has the same number in all of them; the scheduler checks that it does.
-class Fragment {
- public:
-  Fragment() : number_(emulator::begin_fragment(Site::current())) {}
-  ~Fragment() { emulator::end_fragment(); }
-  Fragment(const Fragment&) = delete;
-  Fragment& operator=(const Fragment&) = delete;
-  int number() const { return number_; }
-
- private:
-  int number_;
-};
-
-// float -> tf32 as cvt.rna: to nearest, ties away from zero, 10 mantissa bits kept. Other types are exact in float.
-inline float mma_input(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  if ((bits & 0x7f800000u) == 0x7f800000u) return x;
-  return std::bit_cast<float>((bits + 0x1000u) & 0xffffe000u);
-}
+// Inputs as the tensor cores see them: exact but for float.
+inline float mma_input(float x) { return round_to_tf32(x); }
 inline float mma_input(bf16 x) { return static_cast<float>(x); }
 inline float mma_input(f16 x) { return static_cast<float>(x); }
 
@@ -42,13 +25,6 @@ inline void check_tile(const void* p, int ld, size_t element_bytes, const Site& 
     emulator::fail("leading dimension " + std::to_string(ld) + " is no multiple of 16 bytes", site);
 }
 
-// Runs `action` once for the warp. All lanes bring the same fragments and arguments: `tag` is compared.
-template <typename Action>
-void warp_once(const char* what, uint64_t tag, const Action& action, const Site& site) {
-  emulator::warp_together(
-      what, tag, [](void* context) { (*static_cast<const Action*>(context))(); },
-      const_cast<void*>(static_cast<const void*>(&action)), site);
-}
 inline uint64_t tile_tag(const Fragment& x, const void* p, int ld) {
   return reinterpret_cast<uintptr_t>(p) * 0x9E3779B97F4A7C15u + static_cast<uint64_t>(ld) * 4096u +
          static_cast<uint64_t>(x.number());
@@ -67,24 +43,24 @@ template <typename T, MmaLayout L>
 void load_tile(const char* what, const Fragment& x, const T* p, int ld, int rows, int columns, const Site& site) {
   check_tile(p, ld, sizeof(T), site);
   float* tile = emulator::fragment_tile(x.number(), site);
-  const auto load = [=] {
+  const auto load = [=](const void* const*) {
     for (int i = 0; i < rows; ++i)
       for (int j = 0; j < columns; ++j) {
         const ptrdiff_t at = L == MmaLayout::row_major ? ptrdiff_t{i} * ld + j : i + ptrdiff_t{j} * ld;
         tile[i * columns + j] = mma_input(p[at]);
       }
   };
-  warp_once(what, tile_tag(x, p, ld), load, site);
+  warp_once(what, tile_tag(x, p, ld), nullptr, load, site);
 }
 }  // namespace detail
 
 template <typename T>
 void mma_fill(MmaAccumulator<T>& c, float value, const Site& site = Site::current()) {
   float* tile = emulator::fragment_tile(c.number(), site);
-  const auto fill = [=] {
+  const auto fill = [=](const void* const*) {
     for (int i = 0; i < kMmaM * kMmaN; ++i) tile[i] = value;
   };
-  detail::warp_once("mma_fill", static_cast<uint64_t>(c.number()), fill, site);
+  detail::warp_once("mma_fill", static_cast<uint64_t>(c.number()), nullptr, fill, site);
 }
 template <typename T, MmaLayout L>
 void mma_load(MmaA<T, L>& a, const T* p, int ld, const Site& site = Site::current()) {
@@ -98,11 +74,11 @@ template <typename T>
 void mma_load(MmaAccumulator<T>& c, const float* p, int ld, const Site& site = Site::current()) {
   detail::check_tile(p, ld, sizeof(float), site);
   float* tile = emulator::fragment_tile(c.number(), site);
-  const auto load = [=] {
+  const auto load = [=](const void* const*) {
     for (int i = 0; i < kMmaM; ++i)
       for (int j = 0; j < kMmaN; ++j) tile[i * kMmaN + j] = p[ptrdiff_t{i} * ld + j];
   };
-  detail::warp_once("mma_load", detail::tile_tag(c, p, ld), load, site);
+  detail::warp_once("mma_load", detail::tile_tag(c, p, ld), nullptr, load, site);
 }
 
 template <typename T, MmaLayout LA, MmaLayout LB>
@@ -110,7 +86,7 @@ void mma_sync(MmaAccumulator<T>& c, const MmaA<T, LA>& a, const MmaB<T, LB>& b, 
   float* tile_c = emulator::fragment_tile(c.number(), site);
   const float* tile_a = emulator::fragment_tile(a.number(), site);
   const float* tile_b = emulator::fragment_tile(b.number(), site);
-  const auto multiply = [=] {
+  const auto multiply = [=](const void* const*) {
     for (int i = 0; i < kMmaM; ++i)
       for (int k = 0; k < kMmaK<T>; ++k) {
         const float a_ik = tile_a[i * kMmaK<T> + k];
@@ -119,18 +95,18 @@ void mma_sync(MmaAccumulator<T>& c, const MmaA<T, LA>& a, const MmaB<T, LB>& b, 
   };
   const auto tag = static_cast<uint64_t>(c.number()) | static_cast<uint64_t>(a.number()) << 20 |
                    static_cast<uint64_t>(b.number()) << 40;
-  detail::warp_once("mma_sync", tag, multiply, site);
+  detail::warp_once("mma_sync", tag, nullptr, multiply, site);
 }
 
 template <typename T>
 void mma_store(float* p, const MmaAccumulator<T>& c, int ld, const Site& site = Site::current()) {
   detail::check_tile(p, ld, sizeof(float), site);
   const float* tile = emulator::fragment_tile(c.number(), site);
-  const auto store = [=] {
+  const auto store = [=](const void* const*) {
     for (int i = 0; i < kMmaM; ++i)
       for (int j = 0; j < kMmaN; ++j) p[ptrdiff_t{i} * ld + j] = tile[i * kMmaN + j];
   };
-  detail::warp_once("mma_store", detail::tile_tag(c, p, ld), store, site);
+  detail::warp_once("mma_store", detail::tile_tag(c, p, ld), nullptr, store, site);
 }
 
 }  // namespace segrt::kernels::cuda
