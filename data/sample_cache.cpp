@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <system_error>
 #include <utility>
 
@@ -69,6 +70,7 @@ CacheFile::CacheFile(const Dataset& dataset, const fs::path& file) : path_(file)
   const CacheHeader expected = cache_header(dataset);
   CacheHeader header;
   CacheTrailer trailer;
+  constexpr size_t kFormatAndMagic = offsetof(CacheTrailer, format);
   if (!read_at(bytes, 0, header) || !std::equal(header.magic, header.magic + 8, expected.magic))
     fail(file, "not a cache of samples");
   if (header.format != kCacheFormat || header.decoder != kDecoderVersion)
@@ -78,7 +80,7 @@ CacheFile::CacheFile(const Dataset& dataset, const fs::path& file) : path_(file)
     fail(file,
          fmt::format("not a cache of {}, or of other files in it; `segdata cache` makes it again", dataset.name()));
   if (!read_at(bytes, bytes.size() - sizeof trailer, trailer) ||
-      bytes_of(trailer).substr(24) != bytes_of(CacheTrailer{}).substr(24) ||
+      bytes_of(trailer).substr(kFormatAndMagic) != bytes_of(CacheTrailer{}).substr(kFormatAndMagic) ||
       trailer.index_offset > bytes.size() - sizeof trailer ||
       trailer.index_bytes != bytes.size() - sizeof trailer - trailer.index_offset)
     fail(file, "a cache that was cut short");
