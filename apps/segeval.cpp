@@ -10,6 +10,7 @@
 #include "apps/command_line.h"
 #include "apps/profile_options.h"
 #include "apps/segeval/classes.h"
+#include "apps/segeval/predictions.h"
 #include "core/error.h"
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
@@ -78,10 +79,6 @@ void write_json(const Arguments& a, const train::Evaluator::Result& result, cons
 
 void save_pictures(const Arguments& a, const data::Dataset& dataset, const data::Sample& sample,
                    const data::Image& prediction) {
-  if (!a.predictions.empty()) {
-    const data::PredictionFile file = dataset.prediction_file(sample.name, prediction);
-    data::write_png(fs::path(a.predictions) / file.path, file.values, file.palette);
-  }
   const fs::path picture = fs::path(sample.name).relative_path().replace_extension(".png");
   if (!a.colours.empty())
     data::write_png(fs::path(a.colours) / picture, data::colourise(prediction, dataset.classes()));
@@ -133,12 +130,15 @@ void evaluate_segmentation(const Arguments& a, const apps::LoadedModel& loaded, 
              a.ms ? ", multi-scale" : "", a.flip ? ", mirrored" : "");
   const bool terminal = isatty(STDERR_FILENO) == 1;
   apps::ProfiledRuns profiled(a.profile, device);
+  apps::PredictionWriter predictions(a.predictions);
   const auto result =
       evaluator.evaluate(dataset, a.limit, [&](int64_t i, const data::Sample& sample, const data::Image& prediction) {
+        predictions.add(dataset.prediction_file(sample.name, prediction));
         save_pictures(a, dataset, sample, prediction);
         if (terminal) fmt::print(stderr, "\r{}/{}{}", i + 1, total, i + 1 == total ? "\r\x1b[K" : "");
         profiled.next();
       });
+  predictions.finish();
   if (!result.measured.empty()) fmt::print("{}\n", train::measured_table(result.measured));
   if (dataset.has_labels())
     print_scores(result, dataset.classes());
@@ -189,8 +189,8 @@ int main(int argc, char** argv) {
       ->check(CLI::NonNegativeNumber);
   app.add_option(
       "--save-predictions", a.predictions,
-      "write the predictions as PNGs into this folder: for Cityscapes label ids, named as its test server wants "
-      "them (zip the folder of --split test and upload it); for other data class indices");
+      "write the predictions as PNGs into this folder, or into this archive if it ends in .zip: for Cityscapes label "
+      "ids, named as its test server wants them (--split test); for other data class indices");
   app.add_option("--save-colours", a.colours, "write the predictions in the colours of their classes into this folder");
   app.add_option("--save-overlays", a.overlays, "write pictures of image and prediction into this folder");
   app.add_option("--json", a.json, "write scores, confusion matrix and what the network measured to this file");

@@ -23,7 +23,8 @@ CheckResult check_dataset(const Dataset& dataset, const CheckProgress& progress)
     }
     const std::lock_guard lock(mutex);
     for (size_t k = 0; k < std::min(result.pixels.size(), counts.size()); ++k) result.pixels[k] += counts[k];
-    if (const int ignore = dataset.classes().ignore_index; ignore >= 0) result.ignored += counts[static_cast<size_t>(ignore)];
+    if (const int ignore = dataset.classes().ignore_index; ignore >= 0)
+      result.ignored += counts[static_cast<size_t>(ignore)];
     ++result.samples;
     if (progress) progress(result.samples, dataset.size());
   });

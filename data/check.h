@@ -11,10 +11,10 @@
 namespace segrt::data {
 
 struct CheckResult {
-  int64_t samples = 0;                 // read
-  std::vector<std::string> problems;   // one line each, beginning with the file, in the order of the samples
-  std::vector<int64_t> pixels;         // per class, of the samples without a problem
-  int64_t ignored = 0;                 // pixels with the ignore index
+  int64_t samples = 0;                // read
+  std::vector<std::string> problems;  // one line each, beginning with the file, in the order of the samples
+  std::vector<int64_t> pixels;        // per class, of the samples without a problem
+  int64_t ignored = 0;                // pixels with the ignore index
 };
 using CheckProgress = std::function<void(int64_t done, int64_t total)>;
 

@@ -42,10 +42,9 @@ Conversion CityscapesConversion::plan() const {
   if (frames.empty()) throw FileError(fmt::format("{}: holds no <city>/*{}", folder.string(), suffix));
   Conversion conversion{.split = split, .list = root / (split + ".txt")};
   for (const CityscapesFrame& frame : frames) {
-    conversion.label_maps.push_back(
-        {.source = folder / frame.path(suffix),
-         .made = folder / frame.path(kCityscapesTrainIds),
-         .convert = from == From::polygons ? from_polygons : from_label_ids});
+    conversion.label_maps.push_back({.source = folder / frame.path(suffix),
+                                     .made = folder / frame.path(kCityscapesTrainIds),
+                                     .convert = from == From::polygons ? from_polygons : from_label_ids});
     conversion.list_lines.push_back(frame.path(""));
   }
   return conversion;

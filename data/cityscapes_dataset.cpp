@@ -68,10 +68,11 @@ void Cityscapes::add_split(const std::string& split, const Options& options) {
       continue;
     }
     const std::string_view suffix = wanted == Labels::label_ids ? kCityscapesLabelIds : kCityscapesTrainIds;
-    report_missing(options.problems,
-                   fmt::format("{}: image without a label map: there is no {}{}",
-                               (images / frame.path(kCityscapesImages)).string(), (labels / frame.path(suffix)).string(),
-                               wanted == Labels::automatic ? fmt::format(" or *{}", kCityscapesLabelIds) : ""));
+    report_missing(
+        options.problems,
+        fmt::format("{}: image without a label map: there is no {}{}",
+                    (images / frame.path(kCityscapesImages)).string(), (labels / frame.path(suffix)).string(),
+                    wanted == Labels::automatic ? fmt::format(" or *{}", kCityscapesLabelIds) : ""));
   }
 }
 

@@ -1,5 +1,5 @@
-// COCO-Stuff (Caesar et al. 2018): 171 classes of things and stuff, coco_stuff_labels(). 10k is version 1.1 of the first
-// release, with MATLAB files; 164k covers all of COCO 2017.
+// COCO-Stuff (Caesar et al. 2018): 171 classes of things and stuff, coco_stuff_labels(). 10k is version 1.1 of the
+// first release, with MATLAB files; 164k covers all of COCO 2017.
 //   10k    <root>/images/{train2014,test2014}/<name>.jpg   <root>/annotations/{...}/<name>_labelTrainIds.png
 //   164k   <root>/images/{train2017,val2017}/<name>.jpg    <root>/annotations/{...}/<name>_labelTrainIds.png
 #pragma once

@@ -86,8 +86,9 @@ std::vector<Conversion> CocoStuffConversion::plan() const {
   std::vector<Conversion> conversions;
   if (release == CocoStuff::k10) {
     if (!can_read_coco_stuff_mat())
-      throw Error("COCO-Stuff 10k's annotations are MATLAB files, and libmatio, which reads them, was missing when this "
-                  "program was built (Debian: libmatio-dev)");
+      throw Error(
+          "COCO-Stuff 10k's annotations are MATLAB files, and libmatio, which reads them, was missing when this "
+          "program was built (Debian: libmatio-dev)");
     conversions.push_back(plan_10k("train.txt", "train2014"));
     conversions.push_back(plan_10k("test.txt", "test2014"));
     warn_of_count(conversions[0], 9000);
@@ -100,8 +101,7 @@ std::vector<Conversion> CocoStuffConversion::plan() const {
     conversions.push_back(plan_164k(split));
     warn_of_count(conversions.back(), published);
   }
-  if (conversions.empty())
-    throw FileError((root / "annotations").string() + ": holds neither train2017 nor val2017");
+  if (conversions.empty()) throw FileError((root / "annotations").string() + ": holds neither train2017 nor val2017");
   return conversions;
 }
 

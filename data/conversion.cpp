@@ -39,8 +39,7 @@ void create_folder_of(const fs::path& file) {
 // Whether the link is made; if not, a copy may be.
 bool link_photo(const fs::path& source, const fs::path& made) {
   std::error_code error;
-  const fs::path temporary =
-      made.parent_path() / fmt::format(".{}.{}.part", made.filename().string(), ::getpid());
+  const fs::path temporary = made.parent_path() / fmt::format(".{}.{}.part", made.filename().string(), ::getpid());
   fs::create_hard_link(fs::canonical(source, error), temporary, error);  // of the file, not of a link to it
   if (error) return false;
   fs::rename(temporary, made, error);

@@ -30,14 +30,14 @@ struct Conversion {
   std::vector<LabelMap> label_maps{};
   std::vector<Photo> photos{};  // to be where the label maps are looked for
   ImageCopy image_copy = ImageCopy::link;
-  std::filesystem::path list{};          // a file that names what was converted, if any
+  std::filesystem::path list{};  // a file that names what was converted, if any
   std::vector<std::string> list_lines{};
-  std::vector<std::string> warnings{};   // e.g. that files are missing of which the published data set has more
+  std::vector<std::string> warnings{};  // e.g. that files are missing of which the published data set has more
 
   struct Result {
-    int64_t written = 0, up_to_date = 0;               // label maps
+    int64_t written = 0, up_to_date = 0;  // label maps
     int64_t photos_placed = 0, photos_up_to_date = 0;
-    std::vector<std::string> errors;                   // one a file that could not be made, in their order
+    std::vector<std::string> errors;  // one a file that could not be made, in their order
   };
   using Progress = std::function<void(int64_t done, int64_t total)>;
 

@@ -129,9 +129,7 @@ void ImageFolder::require_same_classes(const std::vector<std::string>& folders) 
       fail(root_ / split_ / name, fmt::format("a class that {} does not have", (root_ / "train").string()));
 }
 
-std::vector<fs::path> ImageFolder::files(int64_t index) const {
-  return {root_ / images_[static_cast<size_t>(index)]};
-}
+std::vector<fs::path> ImageFolder::files(int64_t index) const { return {root_ / images_[static_cast<size_t>(index)]}; }
 
 Sample ImageFolder::load(int64_t index) const {
   require_sample(index);

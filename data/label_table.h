@@ -39,7 +39,8 @@ LabelTable generic_labels(int classes);
 // Classes of whole images, which nobody paints. Throws ArgumentError for an empty list.
 LabelTable class_names(std::vector<std::string> names);
 
-// generic_labels with given names: the colours of Cityscapes, CamVid or COCO-Stuff where the names are those, else generic ones.
+// generic_labels with given names: the colours of Cityscapes, CamVid or COCO-Stuff where the names are those, else
+// generic ones.
 LabelTable named_labels(std::vector<std::string> names);
 
 // Label maps whose 0 is "unlabelled" and whose classes count from 1: 0 becomes the ignore index, k becomes k - 1, the

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <system_error>
 #include <utility>
 
@@ -36,8 +37,7 @@ SampleStamp stamp_of(const Dataset& dataset, int64_t index) {
   const std::vector<fs::path> files = dataset.files(index);
   SampleStamp stamp;
   std::string names;
-  for (const fs::path& file : files)
-    names += (file.parent_path().filename() / file.filename()).string() + '\n';
+  for (const fs::path& file : files) names += (file.parent_path().filename() / file.filename()).string() + '\n';
   stamp.names_crc = crc_of(names);
   stamp.image = stamp_of_file(files.at(0));
   if (files.size() > 1) stamp.label = stamp_of_file(files[1]);
@@ -70,16 +70,17 @@ CacheFile::CacheFile(const Dataset& dataset, const fs::path& file) : path_(file)
   const CacheHeader expected = cache_header(dataset);
   CacheHeader header;
   CacheTrailer trailer;
+  constexpr size_t kFormatAndMagic = offsetof(CacheTrailer, format);
   if (!read_at(bytes, 0, header) || !std::equal(header.magic, header.magic + 8, expected.magic))
     fail(file, "not a cache of samples");
   if (header.format != kCacheFormat || header.decoder != kDecoderVersion)
     fail(file, fmt::format("a cache of format {} and decoder {}, expected {} and {}; `segdata cache` makes it again",
                            header.format, header.decoder, kCacheFormat, kDecoderVersion));
   if (header.identity != expected.identity || header.samples != expected.samples)
-    fail(file, fmt::format("not a cache of {}, or of other files in it; `segdata cache` makes it again",
-                           dataset.name()));
+    fail(file,
+         fmt::format("not a cache of {}, or of other files in it; `segdata cache` makes it again", dataset.name()));
   if (!read_at(bytes, bytes.size() - sizeof trailer, trailer) ||
-      bytes_of(trailer).substr(24) != bytes_of(CacheTrailer{}).substr(24) ||
+      bytes_of(trailer).substr(kFormatAndMagic) != bytes_of(CacheTrailer{}).substr(kFormatAndMagic) ||
       trailer.index_offset > bytes.size() - sizeof trailer ||
       trailer.index_bytes != bytes.size() - sizeof trailer - trailer.index_offset)
     fail(file, "a cache that was cut short");
@@ -90,8 +91,8 @@ CacheFile::CacheFile(const Dataset& dataset, const fs::path& file) : path_(file)
     CacheEntry entry;
     const bool whole = read_at(index, at, entry) && entry.name_bytes <= index.size() - at - sizeof entry;
     if (!whole || entry.sample != i || !fits(entry, trailer.index_offset)) fail(file, "a cache whose index is damaged");
-    items_.push_back({entry, std::string(reinterpret_cast<const char*>(index.data()) + at + sizeof entry,
-                                         entry.name_bytes)});
+    items_.push_back(
+        {entry, std::string(reinterpret_cast<const char*>(index.data()) + at + sizeof entry, entry.name_bytes)});
     at += sizeof entry + entry.name_bytes;
   }
   parallel_for(dataset.size(), 64, [&](int64_t i) {

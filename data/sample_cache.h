@@ -63,7 +63,7 @@ static_assert(sizeof(CacheEntry) == 80);
 std::filesystem::path cache_file(const std::filesystem::path& folder, const Dataset& dataset);
 
 struct CacheResult {
-  bool up_to_date = false;      // nothing had to be done
+  bool up_to_date = false;           // nothing had to be done
   int64_t samples = 0, resumed = 0;  // resumed: found whole in what an interrupted run left
   uint64_t nbytes = 0;
 };

@@ -11,22 +11,10 @@
 #include "core/error.h"
 #include "data/dataset_info.h"
 #include "data/list_folder.h"
-#include "data/remap.h"
 
 namespace segrt::data {
-namespace {
 
 namespace fs = std::filesystem;
-
-// For every value of a label map with reduce_zero_label.
-LabelMap reduced(int ignore_index) {
-  LabelMap map{};
-  for (size_t v = 0; v < map.size(); ++v) map[v] = static_cast<uint8_t>(v == 0 ? ignore_index : static_cast<int>(v) - 1);
-  map[static_cast<size_t>(ignore_index)] = static_cast<uint8_t>(ignore_index);
-  return map;
-}
-
-}  // namespace
 
 std::vector<std::string> list_by_suffix(const fs::path& folder, const std::string& suffix) {
   if (!fs::is_directory(folder))
@@ -79,18 +67,16 @@ void SuffixFolders::pair_up(size_t index) {
                                 options_.label_suffix, options_.converter));
   for (const std::string& key : labelled)
     if (!std::binary_search(keys.begin(), keys.end(), key))
-      report_missing(options_.problems,
-                     fmt::format("{}: label map without an image: there is no {}",
-                                 (labels / (key + options_.label_suffix)).string(),
-                                 (images / (key + options_.image_suffix)).string()));
+      report_missing(options_.problems, fmt::format("{}: label map without an image: there is no {}",
+                                                    (labels / (key + options_.label_suffix)).string(),
+                                                    (images / (key + options_.image_suffix)).string()));
   for (const std::string& key : keys) {
     if (std::binary_search(labelled.begin(), labelled.end(), key))
       pairs_.push_back({key, index});
     else
-      report_missing(options_.problems,
-                     fmt::format("{}: image without a label map: there is no {}",
-                                 (images / (key + options_.image_suffix)).string(),
-                                 (labels / (key + options_.label_suffix)).string()));
+      report_missing(options_.problems, fmt::format("{}: image without a label map: there is no {}",
+                                                    (images / (key + options_.image_suffix)).string(),
+                                                    (labels / (key + options_.label_suffix)).string()));
   }
 }
 
@@ -113,7 +99,7 @@ Sample SuffixFolders::load(int64_t index) const {
   if (options_.reduce_zero_label) {
     // Checked as stored, so that the message shows what the file holds.
     check_label_values(paths[1], sample.label, classes.size() + 1, classes.ignore_index);
-    sample.label = relabel(sample.label, reduced(classes.ignore_index));
+    sample.label = reduce_zero_label(std::move(sample.label), static_cast<uint8_t>(classes.ignore_index));
   } else {
     check_label_values(paths[1], sample.label, classes.size(), classes.ignore_index);
   }

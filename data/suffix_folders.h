@@ -26,8 +26,8 @@ class SuffixFolders final : public Dataset {
     // Label maps hold 0 for pixels that do not count and class k as k + 1: 0 becomes the ignore index, the others lose
     // 1. The ignore index stays.
     bool reduce_zero_label = false;
-    bool as_rgb = false;    // grey images and those with alpha become RGB (COCO has a few); else they are errors
-    bool needs_info = true;  // false: info.json is not read (it may be what is about to be made)
+    bool as_rgb = false;      // grey images and those with alpha become RGB (COCO has a few); else they are errors
+    bool needs_info = true;   // false: info.json is not read (it may be what is about to be made)
     std::string converter{};  // the command that makes the label maps, for messages
     std::vector<std::string>* problems = nullptr;  // report_missing
   };

@@ -29,8 +29,8 @@ DatasetCard card_of(const data::Dataset& dataset) { return {dataset.mean(), data
 
 DatasetCard configured_card(const Config& config) {
   const std::string kind = data_settings(config).kind;
-  const bool published = kind == "image_folder" || kind == "cityscapes" || kind == "camvid" ||
-                         kind.starts_with("coco_stuff");
+  const bool published =
+      kind == "image_folder" || kind == "cityscapes" || kind == "camvid" || kind.starts_with("coco_stuff");
   const bool absent = published && !std::filesystem::exists(config.table("data").path("root"));
   if (!absent) return card_of(*make_dataset(config, "val", {.cache = false}));
   if (kind == "image_folder") return imagenet_card(config);

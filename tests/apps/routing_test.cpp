@@ -1,14 +1,17 @@
 // Routes of a small dynamic network and predictions for Cityscapes' test server, through the programs.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/mapped_file.h"
 #include "core/random.h"
 #include "core/safetensors.h"
+#include "core/zip_file.h"
 #include "data/cityscapes.h"
 #include "data/image.h"
 #include "tests/apps/program.h"
@@ -179,6 +182,19 @@ TEST_CASE_FIXTURE(Fixture, "predictions for the test server are label ids, flat,
   CHECK(scores["classes"].size() == 19);
   CHECK(std::distance(fs::recursive_directory_iterator(at("sent")), {}) == 2);
   CHECK(fs::exists(at("overlays/leftImg8bit/test/bonn/bonn_000001_000019_leftImg8bit.png")));
+
+  // The same as an archive to upload: flat, and the very files.
+  const test::Outcome zipped = (*this)("segeval --split test --save-predictions submission.zip" + network);
+  CAPTURE(zipped.output);
+  REQUIRE(zipped.code == 0);
+  const MappedFile archive(at("submission.zip").string());
+  const ZipFile zip("submission.zip", archive.bytes());
+  REQUIRE(zip.records().size() == 2);
+  for (const ZipRecord& record : zip.records()) {
+    const MappedFile file((at("sent") / record.name).string());
+    CHECK(std::ranges::equal(record.data, file.bytes()));
+    CHECK(file.text().find("PLTE") != std::string::npos);
+  }
 
   // segpredict paints the classes of the same images in their published colours.
   std::set<int> ids;

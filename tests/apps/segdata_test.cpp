@@ -5,6 +5,7 @@
 
 #include "data/image.h"
 #include "tests/apps/program.h"
+#include "tests/data/test_files.h"
 
 namespace {
 using namespace segrt;
@@ -38,6 +39,7 @@ TEST_CASE_FIXTURE(Tree, "segdata converts label ids, skips what is done, and say
   CHECK(first.code == 0);
   CHECK(first.output == "val: 1 label maps written, 0 up to date, 0 failed\n");
   CHECK(!fs::exists(label("train", "labelTrainIds.png")));
+  CHECK(test::read_file(folder.path() / "city/val.txt") == "ulm/u_1\n");
   const data::Image made = data::read_label(label("val", "labelTrainIds.png"));
   CHECK(made.pixels[0] == 255);
   CHECK(made.pixels[1] == 0);
@@ -72,7 +74,7 @@ TEST_CASE_FIXTURE(Tree, "segdata draws polygons, and names what it cannot conver
   CHECK(drawn.says("train: 1 label maps written, 0 up to date, 0 failed"));
   CHECK(drawn.says("val: 0 label maps written, 0 up to date, 1 failed"));
   CHECK(drawn.says("u_1_gtFine_polygons.json: \"objects\"[0]: \"hovercraft\" is no Cityscapes label"));
-  CHECK(drawn.says("segdata: error: city: 1 label maps could not be made"));
+  CHECK(drawn.says("segdata: error: city: 1 files could not be made"));
   const data::Image made = data::read_label(label("train", "labelTrainIds.png"));
   CHECK(made.pixels[2] == 13);
   CHECK(made.pixels[3] == 255);

@@ -3,8 +3,11 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
+#include "core/mapped_file.h"
 #include "core/torch_checkpoint.h"
+#include "core/zip_writer.h"
 #include "tests/core/message_of.h"
+#include "tests/core/temporary_folder.h"
 #include "tests/core/torch_files.h"
 
 using namespace segrt;
@@ -39,6 +42,24 @@ TEST_CASE("zip: records by name, with a comment and in any order") {
   CHECK(file.find("absent") == nullptr);
   CHECK(ZipFile("z.zip", span_of(Zip{}.bytes())).records().empty());
   CHECK(crc32_of(span_of("123456789")) == 0xcbf43926);  // the check value of the standard
+}
+
+TEST_CASE("zip: what the writer writes comes back") {
+  const TemporaryFolder folder;
+  for (const uint64_t from64 : {uint64_t{0xffffffff}, uint64_t{0}}) {
+    AtomicFile file(folder / "w.zip");
+    ZipWriter writer(file, from64);
+    writer.add("one.png", span_of("first"));
+    writer.add("a/two.png", span_of(""));
+    writer.finish();
+    file.commit();
+    const MappedFile mapping(folder / "w.zip");
+    const ZipFile zip(folder / "w.zip", mapping.bytes());
+    REQUIRE(zip.records().size() == 2);
+    CHECK(zip.records()[0].name == "one.png");
+    CHECK(std::string(reinterpret_cast<const char*>(zip.records()[0].data.data()), 5) == "first");
+    CHECK(zip.find("a/two.png")->data.empty());
+  }
 }
 
 TEST_CASE("zip: what does not hold together is refused") {

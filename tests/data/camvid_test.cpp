@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "data/camvid_convert.h"
+#include "data/image_folder.h"
 #include "data/tables.h"
 #include "tests/data/test_files.h"
 #include "tests/support/tensors.h"
@@ -21,13 +22,14 @@ namespace fs = std::filesystem;
 namespace {
 
 // The colours of the classes, in the order that DABNet's conversion gives them; all else is ignored.
-const std::vector<Rgb> kClasses = {{128, 128, 128}, {128, 0, 0},     {192, 192, 128}, {128, 64, 128},
-                                   {0, 0, 192},     {128, 128, 0},   {192, 128, 128}, {64, 64, 128},
-                                   {64, 0, 128},    {64, 64, 0},     {0, 128, 192}};
+const std::vector<Rgb> kClasses = {{128, 128, 128}, {128, 0, 0},   {192, 192, 128}, {128, 64, 128},
+                                   {0, 0, 192},     {128, 128, 0}, {192, 128, 128}, {64, 64, 128},
+                                   {64, 0, 128},    {64, 64, 0},   {0, 128, 192}};
 
 Image picture_of(const std::vector<Rgb>& colours, int height = 1) {
   Image image(height, static_cast<int>(colours.size()) / height, 3);
-  for (size_t i = 0; i < colours.size(); ++i) std::copy_n(colours[i].begin(), 3, image.pixels.begin() + static_cast<int>(3 * i));
+  for (size_t i = 0; i < colours.size(); ++i)
+    std::copy_n(colours[i].begin(), 3, image.pixels.begin() + static_cast<int>(3 * i));
   return image;
 }
 
@@ -45,7 +47,9 @@ struct Tree {
     return label;
   }
   CamvidConversion conversion() const {
-    return {.images = folder / "raw/701_StillsRaw_full", .labels = folder / "raw/LabeledApproved_full", .out = folder / "out"};
+    return {.images = folder / "raw/701_StillsRaw_full",
+            .labels = folder / "raw/LabeledApproved_full",
+            .out = folder / "out"};
   }
 };
 
@@ -103,7 +107,8 @@ TEST_CASE("camvid: frames are in SegNet's splits by their names") {
   for (const std::string split : {"train", "val"}) {
     std::ifstream list(lists / (split + "_labels.txt"));
     int lines = 0;
-    for (std::string line; std::getline(list, line); ++lines) CHECK(camvid_split(fs::path(line).stem().string()) == split);
+    for (std::string line; std::getline(list, line); ++lines)
+      CHECK(camvid_split(fs::path(line).stem().string()) == split);
     if (fs::exists(lists)) CHECK(lines == (split == "train" ? 367 : 101));
   }
 }
@@ -148,8 +153,7 @@ TEST_CASE_FIXTURE(Tree, "camvid: frames are converted into the folders that the 
   CHECK(fs::hard_link_count(folder / "copies/images/train/0001TP_006690.png") == 1);
   CHECK(test::read_file(folder / "copies/images/train/0001TP_006690.png") ==
         test::read_file(folder / "raw/701_StillsRaw_full/0001TP_006690.png"));
-  for (const auto& file : fs::recursive_directory_iterator(folder.path()))
-    CHECK(file.path().extension() != ".part");
+  for (const auto& file : fs::recursive_directory_iterator(folder.path())) CHECK(file.path().extension() != ".part");
 }
 
 TEST_CASE_FIXTURE(Tree, "camvid: what cannot be converted is named, and the rest is done") {

@@ -83,8 +83,10 @@ TEST_CASE("coco-stuff: 171 classes, numbered without the holes of the annotation
     CHECK(k10.known[v] == known);
     if (known) CHECK(k10.to[v] == (raw == 0 ? 0 : class_of(raw) + 1));
     CHECK(k164.known[v] == (raw == 255 || (raw <= 181 && kHoles.count(raw + 1) == 0)));
-    if (raw == 255) CHECK(k164.to[v] == 255);
-    else if (k164.known[v]) CHECK(k164.to[v] == class_of(raw + 1));
+    if (raw == 255)
+      CHECK(k164.to[v] == 255);
+    else if (k164.known[v])
+      CHECK(k164.to[v] == class_of(raw + 1));
   }
   // The names in the three tables are those of one list.
   for (const Table& table : {coco_stuff10k_table(), coco_stuff164k_table()})
@@ -179,8 +181,11 @@ TEST_CASE("matlab files: those that SciPy writes") {
       "s = (np.arange(37 * 53).reshape(37, 53) * 7 % 183)\n"
       "for t in ('uint8', 'int32', 'float64'):\n"
       "  for c in (False, True):\n"
-      "    io.savemat('" + folder.path().string() + "/%s_%d.mat' % (t, c), {'captions': np.array(['a', 'bc'], dtype=object),\n"
-      "      'names': np.zeros((3, 1), dtype=object), 'S': s.astype(t), 'regionLabelsStuff': s[:1].astype('uint16')}, do_compression=c)\n";
+      "    io.savemat('" +
+      folder.path().string() +
+      "/%s_%d.mat' % (t, c), {'captions': np.array(['a', 'bc'], dtype=object),\n"
+      "      'names': np.zeros((3, 1), dtype=object), 'S': s.astype(t), 'regionLabelsStuff': s[:1].astype('uint16')}, "
+      "do_compression=c)\n";
   folder.write("make.py", script);
   REQUIRE(std::system((program + " '" + (folder / "make.py").string() + "'").c_str()) == 0);
   for (const std::string name : {"uint8_0", "uint8_1", "int32_0", "int32_1", "float64_0", "float64_1"}) {
@@ -288,8 +293,9 @@ TEST_CASE("coco-stuff 164k: label maps and samples; grey photos become RGB") {
   const auto result = conversion.plan()[0].run(true);
   REQUIRE(result.errors.size() == 1);
   CHECK(contains(result.errors[0], "000000000009.png: value 11 at row 0, column 5 is no class of COCO-Stuff 164k"));
-  CHECK(contains(error_of([&] { open_coco_stuff({.release = CocoStuff::k164, .root = folder.path(), .split = "val"}); }),
-                 "images/val2017: no such folder"));
+  CHECK(
+      contains(error_of([&] { open_coco_stuff({.release = CocoStuff::k164, .root = folder.path(), .split = "val"}); }),
+               "images/val2017: no such folder"));
 }
 
 TEST_CASE("coco-stuff 164k: real annotations") {

@@ -210,6 +210,74 @@ TEST_CASE("JPEG tables that stb_image would take on trust are refused") {
   changed(scan + 5, "\x77", "scan of a component that the frame lacks");
 }
 
+TEST_CASE("photos come the way up that Exif says") {
+  const TestFolder folder;
+  const std::string whole = test::read_file(golden("photo.jpg"));
+  const Image stored = read_image(golden("photo.jpg"));
+  const int h = stored.height, w = stored.width;
+  // Where pixel (y, x) of the upright picture is in the stored one, by the definition of each value: which side of the
+  // picture the stored row 0 and column 0 are.
+  const auto source = [&](int orientation, int y, int x) -> std::pair<int, int> {
+    switch (orientation) {
+      case 2: return {y, w - 1 - x};          // top, right
+      case 3: return {h - 1 - y, w - 1 - x};  // bottom, right
+      case 4: return {h - 1 - y, x};          // bottom, left
+      case 5: return {x, y};                  // left, top
+      case 6: return {h - 1 - x, y};          // right, top
+      case 7: return {h - 1 - x, w - 1 - y};  // right, bottom
+      case 8: return {x, w - 1 - y};          // left, bottom
+      default: return {y, x};
+    }
+  };
+  const auto with_exif = [&](int orientation, bool little, int type = 3) {
+    std::string tiff = little ? std::string("II*\0\10\0\0\0\2\0", 10) : std::string("MM\0*\0\0\0\10\0\2", 10);
+    auto put = [&](uint32_t value, int bytes) {
+      for (int i = 0; i < bytes; ++i) tiff += static_cast<char>(value >> (8 * (little ? i : bytes - 1 - i)));
+    };
+    for (const uint32_t tag : {0x0100u, 0x0112u}) {
+      put(tag, 2);
+      put(tag == 0x0112 ? static_cast<uint32_t>(type) : 4, 2);
+      put(1, 4);
+      put(tag == 0x0112 ? static_cast<uint32_t>(orientation) : 77, tag == 0x0112 ? 2 : 4);
+      if (tag == 0x0112) put(0, 2);
+    }
+    put(0, 4);
+    const std::string body = std::string("Exif\0\0", 6) + tiff;
+    const size_t length = body.size() + 2;
+    return whole.substr(0, 2) + "\xff\xe1" + static_cast<char>(length >> 8) + static_cast<char>(length) + body +
+           whole.substr(2);
+  };
+  for (int orientation = 1; orientation <= 8; ++orientation)
+    for (const bool little : {true, false}) {
+      CAPTURE(orientation);
+      const auto path = folder.write("turned.jpg", with_exif(orientation, little));
+      const Image image = read_image(path);
+      REQUIRE(image.height == (orientation < 5 ? h : w));
+      REQUIRE(image.width == (orientation < 5 ? w : h));
+      int wrong = 0;
+      for (int y = 0; y < image.height; ++y)
+        for (int x = 0; x < image.width; ++x) {
+          const auto [sy, sx] = source(orientation, y, x);
+          for (int c = 0; c < 3; ++c) wrong += image.row(y)[3 * x + c] != stored.row(sy)[3 * sx + c];
+        }
+      CHECK(wrong == 0);
+      CHECK(read_image_info(path).orientation == orientation);
+      CHECK(read_image_as_rgb(path) == stored);  // classifiers
+      CHECK(read_image_as_rgb(path, Orientation::upright) == image);
+    }
+  // Notes that make no sense change nothing.
+  for (const int nonsense : {0, 9, 300}) CHECK(read_image(folder.write("n.jpg", with_exif(nonsense, true))) == stored);
+  CHECK(read_image(folder.write("n.jpg", with_exif(6, true, 4))) == stored);
+  const std::string note = with_exif(6, false).substr(2, with_exif(6, false).size() - whole.size());
+  for (size_t length = 4; length < note.size(); ++length) {
+    std::string cut = note.substr(0, length);
+    cut[2] = 0;
+    cut[3] = static_cast<char>(length - 2);
+    const Image image = read_image(folder.write("n.jpg", whole.substr(0, 2) + cut + whole.substr(2)));
+    CHECK((image == stored || length > 40));
+  }
+}
+
 TEST_CASE("a header that claims a huge image is refused before memory is taken") {
   const TestFolder folder;
   std::string bytes = test::read_file(golden("rgb.png"));

@@ -23,9 +23,9 @@ inline void put_element(std::string& out, uint32_t type, const std::string& body
 struct MatMatrix {
   std::string name = "S";
   uint32_t rows = 0, columns = 0;
-  uint8_t class_type = 9;    // mxUINT8_CLASS; 6: double
-  uint32_t value_type = 2;   // miUINT8; 9: miDOUBLE
-  std::string values;        // column by column
+  uint8_t class_type = 9;   // mxUINT8_CLASS; 6: double
+  uint32_t value_type = 2;  // miUINT8; 9: miDOUBLE
+  std::string values{};     // column by column
   bool compressed = false;
 
   // The element of the matrix: flags, dimensions, name, values.

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "data/cityscapes_dataset.h"
+#include "data/sample_cache.h"
 #include "tests/support/tensors.h"
 
 namespace {
@@ -170,4 +171,45 @@ TEST_CASE("kind = \"cityscapes\" opens the tree, by the label maps that it asks 
   CHECK(contains(test::error_of([&] { open("labels = \"train_ids\""); }), "holds no label maps"));
   CHECK(contains(test::error_of([&] { open("labels = \"camvid\""); }), "data.labels"));
   CHECK(contains(test::error_of([&] { open("lists = \"x\""); }), "data.lists is not a known key"));
+}
+
+TEST_CASE("splits may be others than their names, and samples come from a cache where there is one") {
+  const fs::path root = fs::temp_directory_path() / ("segrt_data_cache_" + std::to_string(getpid()));
+  const struct Remove {
+    fs::path path;
+    ~Remove() { fs::remove_all(path); }
+  } remove{root};
+  for (const std::string split : {"train", "val", "test"}) {
+    data::write_png(root / "images" / split / (split + ".png"), data::Image(2, 4, 3));
+    data::write_png(root / "TrainID" / split / (split + "_L_TrainID.png"), data::Image(2, 4, 1));
+  }
+  auto open = [&](const std::string& split, const std::string& extra) {
+    const Config config =
+        Config::parse("[data]\nkind = \"camvid\"\nroot = \"" + root.string() + "\"\n" + extra, "t.toml");
+    train::data_settings(config);
+    auto dataset = train::make_dataset(config, split);
+    config.check_unused();
+    return dataset;
+  };
+  CHECK(open("train", "")->name() == "camvid/train");
+  CHECK(open("trainval", "")->size() == 2);
+  CHECK(open("train", "train_split = \"trainval\"")->name() == "camvid/trainval");
+  CHECK(open("val", "val_split = \"test\"")->load(0).name == "images/test/test.png");
+  CHECK(contains(test::error_of([&] { open("val", "val_split = \"train\""); }), "data.val_split"));
+  const fs::path cache = root / "cache";
+  const std::string key = "cache = \"" + cache.string() + "\"";
+  CHECK(contains(test::error_of([&] { open("val", key); }), "data.cache: expected a folder"));
+  const auto plain = open("val", "");
+  data::write_cache(*plain, data::cache_file(cache, *plain), false);
+  const auto cached = open("val", key);
+  CHECK(dynamic_cast<const data::CachedDataset*>(cached.get()) != nullptr);
+  CHECK(cached->load(0).image == plain->load(0).image);
+  CHECK(dynamic_cast<const data::CachedDataset*>(open("train", key).get()) == nullptr);  // not kept there
+  CHECK(contains(test::error_of([&] {
+                   train::make_dataset(Config::parse("[data]\nkind = \"coco_stuff10k\"\nroot = \"" + root.string() +
+                                                         "\"\ntrain_split = \"trainval\"",
+                                                     "t.toml"),
+                                       "train");
+                 }),
+                 "coco_stuff10k: there is no split \"trainval\""));
 }
