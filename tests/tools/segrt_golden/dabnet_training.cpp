@@ -228,6 +228,9 @@ void check_state(GoldenFile& file, const Run& run, const train::Optimizer::Optio
     const auto found = std::find(names.begin(), names.end(), name);
     return found != names.end() && exact_gradient.at(static_cast<size_t>(found - names.begin())) < kZeroGradient;
   };
+  // Statistics after three steps stray as the loss does then; parameters less, for they move little in three steps. One
+  // without a gradient follows from decay and momentum alone.
+  const auto stated = [](const std::string& name) { return name.find(".running_") != std::string::npos ? 3e-3 : 5e-4; };
   const bool adam = o.kind != train::Optimizer::Kind::sgd;
   double rates = 0;
   for (int64_t t = 0; t < 3; ++t) rates += kernels::learning_rate(o.schedule, t);
@@ -246,7 +249,8 @@ void check_state(GoldenFile& file, const Run& run, const train::Optimizer::Optio
     if (adam && is_zero(name))  // noise, normalised: a random walk of at most the rate a step
       report.max_abs(row, got, exact, 2.1 * rates);
     else
-      report.relative_l2(row, got, exact, std::max(1e-6, kRoom * test::relative_l2(own, exact)));
+      report.relative_l2(row, got, exact,
+                         std::max(is_zero(name) ? 1e-6 : stated(name), kRoom * test::relative_l2(own, exact)));
   }
 }
 }  // namespace
