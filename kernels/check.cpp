@@ -65,4 +65,21 @@ void require_channel_vector(std::string_view op, std::string_view name, const Te
   require_device(op, name, t, x);
 }
 
+void require_channel_slice(std::string_view op, std::string_view wide_name, const Tensor& wide, const Shape& part,
+                           std::string_view first_name, int64_t first) {
+  require_defined(op, wide_name, wide);
+  bool ok = part.rank() == wide.rank() && part.rank() >= 1;
+  for (int i = 0; ok && i + 1 < part.rank(); ++i) ok = part[i] == wide.dim(i);
+  if (!ok)
+    throw ArgumentError(fmt::format("{}: {}: expected {} up to its last extent, got {}", op, wide_name, to_string(part),
+                                    to_string(wide.shape())));
+  const int64_t most = wide.dim(-1) - part[-1];
+  if (most < 0)
+    throw ArgumentError(
+        fmt::format("{}: {}: expected {} channels or more, got {}", op, wide_name, part[-1], wide.dim(-1)));
+  if (first < 0 || first > most)
+    throw ArgumentError(fmt::format("{}: {}: expected 0 to {} ({} of {} channels), got {}", op, first_name, most,
+                                    part[-1], wide.dim(-1), first));
+}
+
 }  // namespace segrt::kernels

@@ -8,6 +8,7 @@
 #include "kernels/check.h"
 #include "kernels/cpu/conv.h"
 #include "kernels/dispatch.h"
+#include "kernels/elementwise.h"
 #include "kernels/norm.h"
 #include "kernels/vendor/conv_without_cudnn.h"
 #include "kernels/vendor/cudnn_conv.h"
@@ -74,16 +75,25 @@ void require_like(std::string_view op, std::string_view name, const Tensor& t, c
   require_device(op, name, t, x);
 }
 
-void require_forward(std::string_view op, const Tensor& x, const Tensor& w, const ConvGeometry& g, const Tensor& y) {
+// Returns the shape of conv(x, w).
+Shape require_operands(std::string_view op, const Tensor& x, const Tensor& w, const ConvGeometry& g) {
   require_float(op, "x", x);
   require_defined(op, "w", w);
   require_like(op, "w", w, x);
-  require_shape(op, "y", y, output_shape(op, x.shape(), w.shape(), g));
+  return output_shape(op, x.shape(), w.shape(), g);
+}
+
+void require_forward(std::string_view op, const Tensor& x, const Tensor& w, const ConvGeometry& g, const Tensor& y) {
+  require_shape(op, "y", y, require_operands(op, x, w, g));
   require_like(op, "y", y, x);
 }
 
-void require_epilogue(std::string_view op, const ConvEpilogue& e, const Tensor& y) {
-  if (e.bias != nullptr) require_channel_vector(op, "bias", *e.bias, y);
+void require_epilogue(std::string_view op, const ConvEpilogue& e, const Tensor& w, const Tensor& y) {
+  if (e.bias != nullptr) {
+    require_shape(op, "bias", *e.bias, Shape{w.dim(0)});
+    require_dtype(op, "bias", *e.bias, {y.dtype() == DType::f64 ? DType::f64 : DType::f32});
+    require_device(op, "bias", *e.bias, y);
+  }
   if (e.residual != nullptr) {
     require_shape(op, "residual", *e.residual, y.shape());
     require_like(op, "residual", *e.residual, y);
@@ -102,6 +112,28 @@ void dispatch_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epil
       [&] { cpu::conv2d_forward(x, w, epilogue, g, y); });
 }
 
+// On a GPU a vendor's kernel that was found faster keeps its problem: what it gains is more than a copy of the map.
+void dispatch_forward_slice(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
+                            const Shape& shape, Tensor& y, int64_t channel) {
+  on_device(
+      x,
+      [&]() {
+        Tensor part = Tensor::empty(shape, x.dtype(), x.device());
+        if (!vendor::cudnn_conv2d_forward(x, w, epilogue, g, part) &&
+            !vendor::cublaslt_conv2d_forward(x, w, epilogue, g, part)) {
+          if (cuda::conv2d_forward_slice(x, w, epilogue, g, y, channel)) return;
+          cuda::conv2d_forward(x, w, epilogue, g, part);
+        }
+        copy_into_channels(part, y, channel);
+      },
+      [&] {
+        if (cpu::conv2d_forward_slice(x, w, epilogue, g, y, channel)) return;
+        Tensor part = Tensor::empty(shape, x.dtype(), x.device());
+        cpu::conv2d_forward(x, w, epilogue, g, part);
+        copy_into_channels(part, y, channel);
+      });
+}
+
 // Every sum is empty, so y is what the epilogue adds: a 1x1 convolution of zeros by zeros says just that.
 void forward_of_nothing(const Tensor& x, const ConvEpilogue& epilogue, Tensor& y) {
   const Tensor zero_x = Tensor::zeros({y.dim(0), y.dim(1), y.dim(2), 1}, x.dtype(), x.device());
@@ -117,13 +149,32 @@ Shape conv2d_output_shape(const Shape& x, const Shape& w, const ConvGeometry& g)
 void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
   constexpr std::string_view op = "conv2d";
   require_forward(op, x, w, g, y);
-  require_epilogue(op, epilogue, y);
+  require_epilogue(op, epilogue, w, y);
   if (y.numel() == 0) return;
   if (x.numel() == 0 || w.numel() == 0) return forward_of_nothing(x, epilogue, y);
   const OpScope scope(op, y, [&] {
     return OpWork{bytes_of(x, w, epilogue.bias, epilogue.residual, y), 2 * conv2d_multiply_adds(y.shape(), w.shape())};
   });
   dispatch_forward(x, w, epilogue, g, y);
+}
+
+void conv2d_forward_slice(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
+                          Tensor& y, int64_t channel) {
+  constexpr std::string_view op = "conv2d_slice";
+  const Shape shape = require_operands(op, x, w, g);
+  require_channel_slice(op, "y", y, shape, "channel", channel);
+  require_like(op, "y", y, x);
+  require(epilogue.residual == nullptr, op, "residual: expected none, got one");
+  require_epilogue(op, epilogue, w, y);
+  if (shape.numel() == 0) return;
+  const OpScope scope(op, y, [&] {
+    const int64_t written = shape.numel() * static_cast<int64_t>(size_of(y.dtype()));
+    return OpWork{bytes_of(x, w, epilogue.bias) + written, 2 * conv2d_multiply_adds(shape, w.shape())};
+  });
+  if (x.numel() > 0 && w.numel() > 0) return dispatch_forward_slice(x, w, epilogue, g, shape, y, channel);
+  Tensor part = Tensor::empty(shape, x.dtype(), x.device());
+  forward_of_nothing(x, epilogue, part);
+  copy_into_channels(part, y, channel);
 }
 
 void conv2d_forward_statistics(const Tensor& x, const Tensor& w, const ConvGeometry& g, Tensor& y, Tensor& mean,

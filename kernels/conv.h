@@ -40,6 +40,13 @@ Shape conv2d_output_shape(const Shape& x, const Shape& w, const ConvGeometry& g)
 // but NHWC and overwrite their output.
 void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y);
 
+// The same into channels [channel, channel + O) of a wider y, [N,P,Q,O] but for its last extent: a part of a
+// concatenation. The other channels are neither read nor written. No residual. The bits are conv2d_forward's, by
+// whichever kernel computes it; those that write whole maps only are given one, which is then copied: on a CPU all but
+// Winograd's, on a GPU cuDNN's, cuBLASLt's and the depthwise kernels.
+void conv2d_forward_slice(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
+                          Tensor& y, int64_t channel);
+
 // y = conv(x, w) as conv2d_forward, and what batch_norm_statistics (kernels/norm.h) says of y: mean and var [O], f32
 // (f64 where x is f64). On a GPU one pass of cuDNN may compute all of it, from f32 sums of y and y^2: the error of var
 // is then relative to var + mean^2 instead of to var. That is done for 16-bit x alone, and never on a deterministic

@@ -24,14 +24,7 @@ void require_slice(std::string_view op, std::string_view narrow_name, const Tens
   require_defined(op, wide_name, wide);
   require_device(op, wide_name, wide, narrow);
   require_dtype(op, wide_name, wide, {narrow.dtype()});
-  bool ok = narrow.rank() == wide.rank() && narrow.rank() >= 1;
-  for (int i = 0; ok && i + 1 < narrow.rank(); ++i) ok = narrow.dim(i) == wide.dim(i);
-  if (!ok)
-    throw ArgumentError(fmt::format("{}: {}: expected {} up to its last extent, got {}", op, wide_name,
-                                    to_string(narrow.shape()), to_string(wide.shape())));
-  if (offset < 0 || offset > wide.dim(-1) - narrow.dim(-1))
-    throw ArgumentError(fmt::format("{}: offset: expected 0 to {} ({} of {} channels), got {}", op,
-                                    wide.dim(-1) - narrow.dim(-1), narrow.dim(-1), wide.dim(-1), offset));
+  require_channel_slice(op, wide_name, wide, narrow.shape(), "offset", offset);
 }
 }  // namespace
 

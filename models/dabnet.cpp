@@ -153,6 +153,7 @@ DabNet::Maps DabNet::run_trunk(const Var& image) const {
   return {maps[0], maps[1], maps[2], maps[3], maps[4]};
 }
 
+// What its last layer reads; the path's result where there is no layer.
 Var DabNet::spatial_path(const Var& image, const Maps& maps) const {
   if (options_.spatial == SpatialPath::none) return maps.x8;
   Var s = image;
@@ -160,31 +161,40 @@ Var DabNet::spatial_path(const Var& image, const Maps& maps) const {
     const Var half = autograd::avg_pool2d(image, kernels::PoolGeometry::square({.kernel = 2, .stride = 2}));
     s = autograd::concat_channels({half, maps.x2});  // [N,H/2,W/2,3+C]
   }
-  for (size_t k = 0; k < sp_.size(); ++k) {  // dense: to 1/4, 1/8, 1/8
+  for (size_t k = 0; k + 1 < sp_.size(); ++k) {  // dense: to 1/4, 1/8
     s = seen("sp_" + std::to_string(k), sp_[k]->forward(s));
-    if (options_.spatial != SpatialPath::dense || k == 2) continue;
+    if (options_.spatial != SpatialPath::dense) continue;
     s = autograd::add(s, k == 0 ? seen("cp_1", cp_1_->forward(maps.x4)) : seen("cp_2", cp_2_->forward(maps.x8)));
   }
-  return s;  // [N,H/8,W/8,128]
+  return s;
 }
 
-DabNet::Features DabNet::features(const Var& image) const {
+// The last layers of both paths, side by side: [N,H/8,W/8,256]. `apart`: somebody else sees their maps too.
+Var DabNet::joined_paths(const Var& spatial, const Var& context, bool apart, Features& f) const {
+  if (!apart && !sp_.empty()) return nn::concat_conv_bn({sp_.back()->part(spatial), conv_head16_->part(context)});
+  Var last = spatial;
+  if (!sp_.empty()) last = seen("sp_" + std::to_string(sp_.size() - 1), sp_.back()->forward(spatial));
+  f.context8 = seen("conv_head16", conv_head16_->forward(context));
+  return autograd::concat_channels({last, f.context8});
+}
+
+DabNet::Features DabNet::features(const Var& image, bool auxiliary) const {
   const Maps maps = run_trunk(image);
   const Var spatial = spatial_path(image, maps);
   Features f;
   const Var attended32 = seen("arm32", arm32_->forward(maps.x32));  // [N,H/32,W/32,128]
   f.context16 = seen("conv_head32", conv_head32_->forward(resize_nearest(attended32, maps.x16)));
   const Var attended16 = seen("arm16", arm16_->forward(maps.x16));  // [N,H/16,W/16,128]
-  f.context8 =
-      seen("conv_head16", conv_head16_->forward(resize_nearest(autograd::add(attended16, f.context16), maps.x8)));
-  f.fused = seen("ffm", ffm_->forward(spatial, f.context8));
+  const Var context = resize_nearest(autograd::add(attended16, f.context16), maps.x8);
+  const bool apart = auxiliary || tap;
+  f.fused = seen("ffm", ffm_->forward(joined_paths(spatial, context, apart, f)));
   return f;
 }
 
 std::vector<Head> DabNet::forward(const Var& image, bool auxiliary) {  // [N,H,W,3]
   const nn::ModuleScope scope(*this, "network", image.device());
   require_image(image);
-  const Features f = features(image);
+  const Features f = features(image, auxiliary);
   const Var* inputs[] = {&f.fused, &f.context8, &f.context16};
   const nn::Upsampling up{.rule = nn::Upsampling::Rule::bilinear_half_pixel,
                           .height = static_cast<int>(image.dim(1)),

@@ -51,7 +51,8 @@ class DabNet final : public Model {
   bool ignores_pretrained(const std::string& file_name) const override { return trunk_->ignores_pretrained(file_name); }
 
  private:
-  // What the heads see: [N,H/8,W/8,256], [N,H/8,W/8,128], [N,H/16,W/16,128].
+  // What the heads see: [N,H/8,W/8,256], [N,H/8,W/8,128] (undefined where only the fusion needs it),
+  // [N,H/16,W/16,128].
   struct Features {
     Var fused, context8, context16;
   };
@@ -63,7 +64,8 @@ class DabNet final : public Model {
   void make_cross_scale_blocks(nn::Module& backbone, nn::Init& init);
   Maps run_trunk(const Var& image) const;
   Var spatial_path(const Var& image, const Maps& maps) const;
-  Features features(const Var& image) const;
+  Var joined_paths(const Var& spatial, const Var& context, bool apart, Features& f) const;
+  Features features(const Var& image, bool auxiliary) const;
   void require_image(const Var& image) const;
   // `part` of the backbone, told to the tap.
   Var seen(const std::string& part, const Var& value) const {

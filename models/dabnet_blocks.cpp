@@ -92,8 +92,8 @@ FeatureFusion::FeatureFusion(const Options& o, nn::Init& init)
       attention_(&child<nn::Sequence>("conv_atten")
                       .child<ConvBn>("0", {.in = o.channels, .out = o.channels, .kernel = 1}, init)) {}
 
-Var FeatureFusion::forward(const Var& spatial, const Var& context) const {
-  const Var z = conv_.forward(autograd::concat_channels({spatial, context}));
+Var FeatureFusion::forward(const Var& joined) const {
+  const Var z = conv_.forward(joined);
   const Var g = autograd::sigmoid(attention_->forward(autograd::global_avg_pool(z)));  // at least 1/2: ReLU before
   return autograd::channel_gate(z, g, /*residual=*/true);
 }

@@ -59,7 +59,7 @@ class FeatureFusion final : public nn::Module {
     int channels;  // of both inputs together, and of the output
   };
   FeatureFusion(const Options& o, nn::Init& init);
-  Var forward(const Var& spatial, const Var& context) const;
+  Var forward(const Var& joined) const;  // [spatial, context]
 
  private:
   ConvBn& conv_;

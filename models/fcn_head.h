@@ -15,6 +15,7 @@ class ConvBn final : public nn::Module {
   };
   ConvBn(const Options& o, nn::Init& init);
   Var forward(const Var& x) const { return nn::conv_bn(conv_, bn_, x, act_); }
+  nn::ConvBnPart part(const Var& x) const { return {conv_, bn_, x, act_}; }  // for nn::concat_conv_bn
   const nn::BatchNorm& norm() const { return bn_; }
 
  private:

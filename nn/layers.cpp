@@ -150,6 +150,35 @@ Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, cons
   return y;
 }
 
+Var concat_conv_bn(const std::vector<ConvBnPart>& parts) {
+  if (parts.empty()) throw ArgumentError("concat_conv_bn: no parts");
+  Device& device = parts[0].x.device();
+  // An observer wants to see every part's map.
+  bool in_slices = !device.observer && !device.op_observer;
+  int64_t channels = 0;
+  for (const ConvBnPart& p : parts) {
+    in_slices = in_slices && p.act != Act::silu && !p.bn.training() && !recording({p.x, p.conv.weight_, p.bn.weight()});
+    channels += p.conv.options_.out;
+  }
+  if (!in_slices) {
+    std::vector<Var> maps;
+    for (const ConvBnPart& p : parts) maps.push_back(conv_bn(p.conv, p.bn, p.x, p.act));
+    return autograd::concat_channels(maps);
+  }
+  const ConvBnPart& first = parts[0];
+  const Shape s = kernels::conv2d_output_shape(first.x.shape(), first.conv.weight_.shape(), first.conv.geometry_);
+  Tensor y = Tensor::empty({s[0], s[1], s[2], channels}, first.x.dtype(), device);
+  int64_t channel = 0;
+  for (const ConvBnPart& p : parts) {
+    const ModuleScope scope(p.conv, "conv2d", device);
+    const Conv2d::Folded& f = p.conv.folded(&p.bn, p.x.dtype());
+    kernels::conv2d_forward_slice(p.x.value(), f.weight, {.bias = &f.bias, .relu = p.act == Act::relu},
+                                  p.conv.geometry_, y, channel);
+    channel += p.conv.options_.out;
+  }
+  return y;
+}
+
 Var conv_pair_bn(const Conv2d& a, const Var& x, const Conv2d& b, const Var& z, const BatchNorm& bn, Act act) {
   if (bn.training() || recording({x, z, a.weight_, b.weight_, bn.weight()}))
     return bn.forward(b.forward(z, a.forward(x)), act);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <vector>
 
 #include "autograd/norm.h"
 #include "kernels/conv.h"
@@ -38,6 +39,7 @@ class Conv2d final : public Module {
  private:
   friend Var conv_bn(const Conv2d&, const class BatchNorm&, const Var&, Act, const Var&);
   friend Var conv_pair_bn(const Conv2d&, const Var&, const Conv2d&, const Var&, const class BatchNorm&, Act);
+  friend Var concat_conv_bn(const std::vector<struct ConvBnPart>&);
   friend Var separable_conv_bn(const Conv2d&, const Conv2d&, const class BatchNorm&, const Var&, Act, const Var&);
   // For inference: weight (times the batch norm's scale) in the activation's dtype, and the bias that goes with it.
   struct Folded {
@@ -95,6 +97,15 @@ class BatchNorm final : public Module {
 // act(bn(conv(x)) + residual). In inference the norm is folded into the convolution's weights and all of it is one
 // kernel; in training the convolution may compute the norm's statistics (autograd::conv_batch_norm).
 Var conv_bn(const Conv2d& conv, const BatchNorm& bn, const Var& x, Act act, const Var& residual = {});
+// concat_channels of the conv_bn of every part. In inference each convolution writes its channels of the result, which
+// nobody then copies (kernels::conv2d_forward_slice).
+struct ConvBnPart {
+  const Conv2d& conv;
+  const BatchNorm& bn;
+  Var x;
+  Act act;
+};
+Var concat_conv_bn(const std::vector<ConvBnPart>& parts);
 // act(bn(a(x) + b(z))). In inference the norm is folded into both convolutions, and the second adds to the first.
 Var conv_pair_bn(const Conv2d& a, const Var& x, const Conv2d& b, const Var& z, const BatchNorm& bn, Act act);
 // act(bn(pointwise(depthwise(x))) + residual), depthwise 3x3 without bias or dilation. In inference one kernel where

@@ -66,6 +66,16 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilog
   through_f32(y, [&](Tensor& out) { forward_f32(widened(x), widened(w), f32_epilogue, g, out); });
 }
 
+// oneDNN 2.6 takes an output with gaps between its pixels, but has nothing for it except its reference loops: 180 ms
+// where its kernel for whole maps takes one (1x1, 64 to 128 channels, 64x64 pixels).
+bool conv2d_forward_slice(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
+                          Tensor& y, int64_t channel) {
+  const Shape part{y.dim(0), y.dim(1), y.dim(2), w.dim(0)};
+  if (x.dtype() != DType::f32 || !winograd::pays(x.shape(), w.shape(), part, g)) return false;
+  winograd::conv2d_forward_slice(x, w, epilogue, g, y, channel);
+  return true;
+}
+
 void conv2d_backward_input(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx) {
   if (dy.dtype() == DType::f64) return direct::conv2d_backward_input<double>(dy, w, g, dx);
   if (keeps_bf16(dy) && vendor::onednn_conv2d_backward_input(dy, w, g, dx)) return;

@@ -157,10 +157,18 @@ bool pays(const Shape& x, const Shape& w, const Shape& y, const ConvGeometry& g)
 bool pays_for_weight(const Shape& x, const Shape& w, const Shape& y, const ConvGeometry& g) { return pays(x, w, y, g); }
 
 void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
+  winograd::conv2d_forward_slice(x, w, epilogue, g, y, 0);
+}
+
+void conv2d_forward_slice(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
+                          Tensor& y, int64_t channel) {
   const Tensor u = packed_filters(w, Direction::forward);
-  convolve({tiling(x.shape(), y.shape(), g), x.data<float>(), static_cast<const float*>(u.raw()),
+  Tiling t = tiling(x.shape(), {y.dim(0), y.dim(1), y.dim(2), w.dim(0)}, g);
+  t.output_pixel = y.dim(3);
+  convolve({t, x.data<float>(), static_cast<const float*>(u.raw()),
             epilogue.bias != nullptr ? epilogue.bias->data<float>() : nullptr,
-            epilogue.residual != nullptr ? epilogue.residual->data<float>() : nullptr, epilogue.relu, y.data<float>()},
+            epilogue.residual != nullptr ? epilogue.residual->data<float>() : nullptr, epilogue.relu,
+            y.data<float>() + channel},
            x.device());
 }
 

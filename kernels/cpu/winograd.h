@@ -12,6 +12,8 @@ bool pays_for_weight(const Shape& x, const Shape& w, const Shape& y, const ConvG
 
 // The ops of kernels/conv.h, where pays() says so.
 void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y);
+void conv2d_forward_slice(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
+                          Tensor& y, int64_t channel);
 void conv2d_backward_input(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx);
 void conv2d_backward_weight(const Tensor& x, const Tensor& dy, const ConvGeometry& g, Tensor& dw);
 

@@ -15,7 +15,7 @@ std::array<int64_t, N> offsets(int64_t start, int64_t step, int64_t extent, int6
 }  // namespace
 
 Tiling tiling(const Shape& x, const Shape& y, const ConvGeometry& g) {
-  return {x[0], x[1], x[2], x[3], y[1], y[2], y[3], g.pad_top, g.pad_left, g.dilation_h, g.dilation_w};
+  return {x[0], x[1], x[2], x[3], y[1], y[2], y[3], g.pad_top, g.pad_left, g.dilation_h, g.dilation_w, y[3]};
 }
 
 Tile tile_at(const Tiling& t, int64_t index) {
@@ -27,8 +27,8 @@ Tile tile_at(const Tiling& t, int64_t index) {
   return {
       offsets<kTile>(p - t.pad_top, t.dilation_h, t.height, t.width * t.channels, n * t.height * t.width * t.channels),
       offsets<kTile>(q - t.pad_left, t.dilation_w, t.width, t.channels, 0),
-      offsets<kOutput>(p, t.dilation_h, t.rows, t.columns * t.outputs, n * t.rows * t.columns * t.outputs),
-      offsets<kOutput>(q, t.dilation_w, t.columns, t.outputs, 0)};
+      offsets<kOutput>(p, t.dilation_h, t.rows, t.columns * t.output_pixel, n * t.rows * t.columns * t.output_pixel),
+      offsets<kOutput>(q, t.dilation_w, t.columns, t.output_pixel, 0)};
 }
 
 }  // namespace segrt::kernels::cpu::winograd

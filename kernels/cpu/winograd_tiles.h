@@ -15,6 +15,7 @@ struct Tiling {
   int64_t rows, columns, outputs;          // output
   int64_t pad_top, pad_left;               // may be negative (input gradients)
   int64_t dilation_h, dilation_w;
+  int64_t output_pixel;  // distance of output pixels in memory: `outputs`, or more in a slice of a wider map
 
   int64_t tiles_h() const { return (ceil_div(rows, dilation_h) + kOutput - 1) / kOutput; }
   int64_t tiles_w() const { return (ceil_div(columns, dilation_w) + kOutput - 1) / kOutput; }

@@ -38,27 +38,30 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksAProcessor)
   Tile::write(shared, sums, place.row, place.column, problem.y);
 }
 
+// Into channels [channel, channel + O) of y, which is as wide as it is.
 template <typename T>
 ForwardProblem<T> forward_problem(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
-                                  Tensor& y) {
+                                  Tensor& y, int64_t channel) {
   const PatchGeometry patches = forward_patches(x.shape(), y.shape(), w.shape(), g);
-  const int out_channels = static_cast<int>(y.dim(3) / g.groups);
+  const int out_channels = static_cast<int>(w.dim(0) / g.groups);
   const Tensor* residual = epilogue.residual;
-  return {
-      .x = {x.data<T>(), patches, moves_in_vectors(x, patches.channels)},
-      .w = {w.data<T>(), patches.columns, out_channels, patches.columns, moves_in_vectors(w, patches.columns)},
-      .y = {.map = {y.dim(3), patches.rows},
-            .y = y.data<T>(),
-            .residual = residual ? residual->data<T>() : nullptr,
-            .bias = epilogue.bias ? epilogue.bias->data<float>() : nullptr,
-            .columns = out_channels,
-            .relu = epilogue.relu,
-            .vectors = moves_in_vectors(y, out_channels) && (!residual || moves_in_vectors(*residual, out_channels))}};
+  const bool vectors =
+      moves_in_vectors(y, out_channels) && moves_in_vectors(y, channel) && moves_in_vectors(y, y.dim(3));
+  return {.x = {x.data<T>(), patches, moves_in_vectors(x, patches.channels)},
+          .w = {w.data<T>(), patches.columns, out_channels, patches.columns, moves_in_vectors(w, patches.columns)},
+          .y = {.map = {y.dim(3), patches.rows},
+                .y = y.data<T>() + channel,
+                .residual = residual ? residual->data<T>() : nullptr,
+                .bias = epilogue.bias ? epilogue.bias->data<float>() : nullptr,
+                .columns = out_channels,
+                .relu = epilogue.relu,
+                .vectors = vectors && (!residual || moves_in_vectors(*residual, out_channels))}};
 }
 
 template <typename Tile>
-void run(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
-  const auto problem = forward_problem<typename Tile::T>(x, w, epilogue, g, y);
+void run(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y,
+         int64_t channel) {
+  const auto problem = forward_problem<typename Tile::T>(x, w, epilogue, g, y, channel);
   const int64_t column_tiles = ceil_div(problem.y.columns, Tile::kColumns);
   const int64_t tiles = blocks_for(problem.x.g.rows, Tile::kRows) * column_tiles;
   launch(x.device(), conv_forward_kernel<Tile>,
@@ -66,14 +69,24 @@ void run(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const C
          column_tiles);
 }
 
+void implicit_gemm(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y,
+                   int64_t channel) {
+  const int64_t pixels = y.dim(0) * y.dim(1) * y.dim(2), outputs = w.dim(0) / g.groups;
+  dispatch_tile<Contiguous::depth, Contiguous::depth>(
+      x, moves_in_vectors(x, w.dim(3)) && moves_in_vectors(w, w.dim(3)), {pixels, outputs, g.groups},
+      [&]<typename Tile>() { run<Tile>(x, w, epilogue, g, y, channel); });
+}
 }  // namespace
 
 void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
-  if (is_depthwise(w, g)) return depthwise_forward(x, w, epilogue, g, y);
-  const int64_t pixels = y.dim(0) * y.dim(1) * y.dim(2), outputs = y.dim(3) / g.groups;
-  dispatch_tile<Contiguous::depth, Contiguous::depth>(x, moves_in_vectors(x, w.dim(3)) && moves_in_vectors(w, w.dim(3)),
-                                                      {pixels, outputs, g.groups},
-                                                      [&]<typename Tile>() { run<Tile>(x, w, epilogue, g, y); });
+  is_depthwise(w, g) ? depthwise_forward(x, w, epilogue, g, y) : implicit_gemm(x, w, epilogue, g, y, 0);
+}
+
+bool conv2d_forward_slice(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
+                          Tensor& y, int64_t channel) {
+  if (is_depthwise(w, g)) return false;
+  implicit_gemm(x, w, epilogue, g, y, channel);
+  return true;
 }
 
 }  // namespace segrt::kernels::cuda

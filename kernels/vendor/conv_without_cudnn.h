@@ -15,14 +15,18 @@ inline bool is_matrix_product(const Tensor& w, const ConvGeometry& g) {
 // [..., C] as [rows, C]; [O,1,1,C] as [O, C].
 inline Tensor as_rows(const Tensor& t) { return t.reshape({t.numel() / t.dim(-1), t.dim(-1)}); }
 
+// False: our own kernel shall compute it, and nothing was written.
+inline bool cublaslt_conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& e, const ConvGeometry& g,
+                                    Tensor& y) {
+  if (!is_matrix_product(w, g) || e.residual != nullptr) return false;
+  Tensor rows = as_rows(y);
+  const auto activation = e.relu ? LinearActivation::relu : LinearActivation::none;
+  return cublaslt_linear_forward(as_rows(x), as_rows(w), {.bias = e.bias, .activation = activation}, rows);
+}
+
 inline void conv2d_forward_without_cudnn(const Tensor& x, const Tensor& w, const ConvEpilogue& e, const ConvGeometry& g,
                                          Tensor& y) {
-  if (is_matrix_product(w, g) && e.residual == nullptr) {
-    Tensor rows = as_rows(y);
-    const auto activation = e.relu ? LinearActivation::relu : LinearActivation::none;
-    if (cublaslt_linear_forward(as_rows(x), as_rows(w), {.bias = e.bias, .activation = activation}, rows)) return;
-  }
-  cuda::conv2d_forward(x, w, e, g, y);
+  if (!cublaslt_conv2d_forward(x, w, e, g, y)) cuda::conv2d_forward(x, w, e, g, y);
 }
 
 inline void conv2d_backward_input_without_cudnn(const Tensor& dy, const Tensor& w, const ConvGeometry& g, Tensor& dx) {

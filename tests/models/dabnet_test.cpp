@@ -4,10 +4,12 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
 #include "core/error.h"
+#include "core/op_profile.h"
 #include "models/summary.h"
 #include "nn/state.h"
 #include "tests/support/tensors.h"
@@ -212,6 +214,54 @@ TEST_CASE("options are checked") {
   CHECK_FALSE(test::error_of([&] { n.build("dabnet_fcn", 19, "patch = 4"); }).empty());
   CHECK_FALSE(test::error_of([&] { n.build("dabnet_r_p2", 19, "task = \"classification\""); }).empty());
   CHECK(n.build("dabnet_e", 19, "drop_path = 0.2")->parameter_count() == 9'002'993);
+}
+
+TEST_CASE("in inference both paths end in the fusion's input, with the values of a concatenation") {
+  for (const char* spec : {"cpu", "cuda"}) {
+    if (std::string_view(spec) == "cuda" && !Device::cuda_available()) continue;
+    Networks n(spec);
+    const NoGrad no_grad(*n.device);
+    // Both kinds of spatial path, and none. Without cross-scale blocks, which have no part in this.
+    for (const char* name : {"dabnet_image", "dabnet_baseline", "dabnet_fcn"})
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        CAPTURE(spec);
+        CAPTURE(name);
+        CAPTURE(dtype);
+        const auto model = n.build(name, 5);
+        model->set_training(false);
+        const Tensor image = test::random_normal({1, 32, 48, 3}, dtype, *n.device);
+        int slices = 0;
+        const auto scores = [&] {
+          OpProfile profile(*n.device);
+          const std::vector<double> values = test::to_doubles(model->forward(image).front().scores.value());
+          profile.stop();
+          slices = 0;
+          for (const ProfileSpan& s : profile.spans()) slices += s.name == "conv2d_slice" ? 1 : 0;
+          return values;
+        };
+        const std::vector<double> in_slices = scores();
+        CHECK(slices == (std::string_view(name) == "dabnet_fcn" ? 0 : 2));
+        // Who listens to the maps gets them one by one.
+        std::vector<std::string> maps;
+        model->tap = [&](std::string_view map, const Var&) { maps.emplace_back(map); };
+        const std::vector<double> apart = scores();
+        CHECK(slices == 0);
+        CHECK(std::count(maps.begin(), maps.end(), "backbone.conv_head16") == 1);
+        CHECK(std::count_if(maps.begin(), maps.end(),
+                            [](const std::string& map) { return map.starts_with("backbone.sp_"); }) ==
+              (std::string_view(name) == "dabnet_fcn"     ? 0
+               : std::string_view(name) == "dabnet_image" ? 3
+                                                          : 4));
+        CHECK(test::relative_l2(in_slices, std::vector<double>(in_slices.size())) > 0);
+        CHECK(in_slices == apart);
+        // All heads: one of them reads conv_head16.
+        model->tap = nullptr;
+        auto& dabnet = dynamic_cast<models::DabNet&>(*model);
+        const std::vector<models::Head> heads = dabnet.forward(image, /*auxiliary=*/true);
+        REQUIRE(heads.size() == 3);
+        CHECK(test::to_doubles(heads[0].scores.value()) == in_slices);
+      }
+  }
 }
 
 TEST_CASE("dropout and drop path draw by the passes so far, as a resumed training would") {

@@ -2,9 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/elementwise.h"
+#include "core/op_profile.h"
 #include "tests/support/tensors.h"
 #include "tests/support/tiny_network.h"
 
@@ -73,6 +75,48 @@ TEST_CASE("in training, convolution and batch norm as one operator are the two o
       CHECK(together == run(true, biased));
     }
   }
+}
+
+TEST_CASE("convolutions that write into their concatenation's map write what concat_channels would copy") {
+  for (auto& device : test::test_devices())
+    for (const DType dtype : {DType::f32, DType::bf16})
+      for (const nn::Act act : {nn::Act::relu, nn::Act::none, nn::Act::silu}) {
+        CAPTURE(device->name());
+        CAPTURE(dtype);
+        CAPTURE(static_cast<int>(act));
+        nn::Init init(*device, 3);
+        nn::Conv2d a({.in = 64, .out = 64, .padding = 1}, init),
+            b({.in = 3, .out = 5, .kernel = 1, .bias = true}, init);
+        nn::BatchNorm bn_a({.channels = 64}, init), bn_b({.channels = 5}, init);
+        disturb(bn_a, *device);
+        disturb(bn_b, *device);
+        for (nn::BatchNorm* bn : {&bn_a, &bn_b}) bn->set_training(false);
+        const Var x = random_normal({2, 6, 7, 64}, dtype, *device), z = random_normal({2, 6, 7, 3}, dtype, *device);
+        const auto joined = [&] { return nn::concat_conv_bn({{a, bn_a, x, act}, {b, bn_b, z, act}}); };
+        const auto apart = [&] {
+          return autograd::concat_channels({nn::conv_bn(a, bn_a, x, act), nn::conv_bn(b, bn_b, z, act)});
+        };
+        const Var recorded = joined();
+        CHECK(recorded.needs_grad());
+        CHECK(test::to_doubles(recorded.value()) == test::to_doubles(apart().value()));
+        const NoGrad no_grad(*device);
+        OpProfile profile(*device);
+        const Var y = joined();
+        profile.stop();
+        const auto slices = std::count_if(profile.spans().begin(), profile.spans().end(),
+                                          [](const ProfileSpan& s) { return s.name == "conv2d_slice"; });
+        CHECK(slices == (act == nn::Act::silu ? 0 : 2));  // that one is a pass of its own over a whole map
+        CHECK(test::to_doubles(y.value()) == test::to_doubles(apart().value()));
+        // Who watches sees both maps.
+        int layers = 0;
+        device->observer = [&](const LayerEvent&) { ++layers; };
+        CHECK(test::to_doubles(joined().value()) == test::to_doubles(y.value()));
+        device->observer = nullptr;
+        CHECK(layers == 2);
+        bn_b.set_training(true);
+        CHECK(joined().shape() == y.shape());
+        CHECK(bn_b.batches().item() == 1);
+      }
 }
 
 TEST_CASE("folded weights follow the parameters they were made from") {
