@@ -240,7 +240,8 @@ TEST_CASE("copies, casts, dropout and normalisation refuse wrong arguments by na
     CHECK(error_of([&] { kernels::dropout(x, 0.5, 1, 1, labels, same); }) == "dropout: step: expected [1], got [2,3]");
     CHECK(error_of([&] { kernels::copy_into_channels(x, wide, 3); }) ==
           "copy_into_channels: offset: expected 0 to 2 (3 of 5 channels), got 3");
-    CHECK(error_of([&] { kernels::copy_from_channels(x, 0, wide); }).starts_with("copy_from_channels: offset:"));
+    CHECK(error_of([&] { kernels::copy_from_channels(x, 0, wide); }) ==
+          "copy_from_channels: x: expected 5 channels or more, got 3");
     CHECK(error_of([&] { kernels::copy_into_channels(x, y, 0); }) == "copy_into_channels: y: expected f32, got bf16");
     const Tensor image = Tensor::zeros({1, 2, 2, 3}, DType::u8, *device);
     Tensor small = Tensor::zeros({1, 2, 2, 2}, DType::f32, *device),

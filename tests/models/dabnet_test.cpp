@@ -224,6 +224,7 @@ TEST_CASE("in inference both paths end in the fusion's input, with the values of
     // Both kinds of spatial path, and none. Without cross-scale blocks, which have no part in this.
     for (const char* name : {"dabnet_image", "dabnet_baseline", "dabnet_fcn"})
       for (const DType dtype : {DType::f32, DType::bf16}) {
+        if (n.device->is_cuda() && (std::string_view(name) != "dabnet_image" || dtype == DType::f32)) continue;  // slow
         CAPTURE(spec);
         CAPTURE(name);
         CAPTURE(dtype);
