@@ -110,8 +110,9 @@ ListFolder::ListFolder(const Options& options)
     : folder_(options.folder), reduce_zero_label_(options.reduce_zero_label) {
   if (!fs::is_directory(folder_)) fail(folder_, fs::exists(folder_) ? "is not a folder" : "no such folder");
   const fs::path lists = options.list_folder.empty() ? folder_ : options.list_folder;
-  name_ = fmt::format("{}/{}", fs::absolute(folder_ / "").lexically_normal().parent_path().filename().string(),
-                      options.phase);
+  // Labels counted from another number make other samples, which a cache tells apart by the name.
+  name_ = fmt::format("{}/{}{}", fs::absolute(folder_ / "").lexically_normal().parent_path().filename().string(),
+                      options.phase, reduce_zero_label_ ? ", labels from 1" : "");
 
   const fs::path image_list = lists / (options.phase + "_images.txt"),
                  label_list = lists / (options.phase + "_labels.txt");

@@ -153,8 +153,8 @@ TrainSettings train_settings(const Config& config) {
   s.seed = static_cast<uint64_t>(train.integer("seed", {.fallback = 1, .min = 0}));
   s.deterministic = train.boolean("deterministic", {.fallback = true});
   s.capture = train.boolean("capture", {.fallback = true});
-  s.checkpoint_every = train.integer32("checkpoint_every", {.fallback = 1, .min = 0});
   s.checkpoint_every_steps = train.integer("checkpoint_every_steps", {.fallback = 0, .min = 0});
+  s.checkpoint_every = train.integer32("checkpoint_every", {.fallback = s.checkpoint_every_steps > 0 ? 0 : 1, .min = 0});
   s.keep = train.integer32("keep", {.fallback = 3, .min = 1});
   s.log_every = train.integer32("log_every", {.fallback = 20, .min = 1});
   s.max_minutes = train.number("max_minutes", {.fallback = 0, .min = 0});

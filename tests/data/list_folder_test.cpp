@@ -84,6 +84,7 @@ TEST_CASE_FIXTURE(Folder, "lists may lie elsewhere, labels may be missing, class
 
 TEST_CASE_FIXTURE(Folder, "label maps may count classes from 1") {
   const ListFolder dataset({.folder = path(), .reduce_zero_label = true});
+  CHECK(dataset.name() != ListFolder({.folder = path()}).name());  // a cache of one is none of the other
   const Image label = dataset.load(0).label;
   CHECK(label.row(0)[0] == 254);  // the ignore index of this folder
   CHECK(label.row(1)[2] == 0);

@@ -42,7 +42,7 @@ size_t queued_operations() { return runtime().streams.queued(); }
 uint64_t kernels_run() { return runtime().kernels_run; }
 uint64_t host_waits() {
   const std::lock_guard lock(runtime().mutex);
-  return runtime().host_waits;
+  return runtime().host_waits[std::this_thread::get_id()];
 }
 
 Runtime& runtime() {

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 #include <unordered_map>
 
 #include "cuda_runtime.h"
@@ -35,7 +36,8 @@ struct Runtime {
   uint64_t last_condition = 0;
   uint64_t launches = 0;
   uint64_t kernels_run = 0;
-  uint64_t host_waits = 0;  // see emulator/control.h
+  std::map<std::thread::id, uint64_t> host_waits;  // see emulator/control.h
+  void count_host_wait() { ++host_waits[std::this_thread::get_id()]; }
   cudaError_t last_error = cudaSuccess;
   std::string failure;  // text of the last cudaErrorLaunchFailure or ...InvalidValue
 

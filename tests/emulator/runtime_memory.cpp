@@ -58,7 +58,7 @@ cudaError_t copy(void* destination, const void* source, size_t nbytes, cudaMemcp
   }
   const bool pageable =
       (!reads_device(kind) && !r.is_pinned(source)) || (!writes_device(kind) && !r.is_pinned(destination));
-  if (pageable) ++r.host_waits;
+  if (pageable) r.count_host_wait();
   // As CUDA does: pageable sources are read before the call returns, pageable destinations are written before.
   if (!reads_device(kind) && !r.is_pinned(source)) {
     const auto* bytes = static_cast<const unsigned char*>(source);
@@ -77,7 +77,7 @@ using namespace segrt::emulator;
 
 cudaError_t cudaMalloc(void** pointer, size_t nbytes) {
   const Lock lock(runtime().mutex);
-  ++runtime().host_waits;
+  runtime().count_host_wait();
   const cudaError_t status = runtime().allow_unsafe_call();
   return status == cudaSuccess ? allocate(pointer, nbytes) : status;
 }
@@ -94,7 +94,7 @@ cudaError_t cudaMallocAsync(void** pointer, size_t nbytes, cudaStream_t stream) 
 cudaError_t cudaFree(void* pointer) {
   Runtime& r = runtime();
   const Lock lock(r.mutex);
-  ++r.host_waits;
+  r.count_host_wait();
   cudaError_t status = r.allow_unsafe_call();
   if (status == cudaSuccess) status = r.finish_queued();
   if (!pointer || status != cudaSuccess) return status;
@@ -120,7 +120,7 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t handle) {
 cudaError_t cudaMallocHost(void** pointer, size_t nbytes) {
   Runtime& r = runtime();
   const Lock lock(r.mutex);
-  ++r.host_waits;
+  r.count_host_wait();
   *pointer = nullptr;
   if (nbytes == 0) return cudaSuccess;
   if (posix_memalign(pointer, 4096, nbytes) != 0) return r.error(cudaErrorMemoryAllocation);
@@ -131,7 +131,7 @@ cudaError_t cudaMallocHost(void** pointer, size_t nbytes) {
 cudaError_t cudaFreeHost(void* pointer) {
   Runtime& r = runtime();
   const Lock lock(r.mutex);
-  ++r.host_waits;
+  r.count_host_wait();
   cudaError_t status = r.allow_unsafe_call();
   if (status == cudaSuccess) status = r.finish_queued();
   if (!pointer) return status;
@@ -160,7 +160,7 @@ cudaError_t cudaMemcpyAsync(void* destination, const void* source, size_t nbytes
 cudaError_t cudaMemcpy(void* destination, const void* source, size_t nbytes, cudaMemcpyKind kind) {
   Runtime& r = runtime();
   const Lock lock(r.mutex);
-  ++r.host_waits;
+  r.count_host_wait();
   const cudaError_t status = cudaMemcpyAsync(destination, source, nbytes, kind, nullptr);
   return status == cudaSuccess ? r.finish_all() : status;  // the default stream waits for all
 }

@@ -84,7 +84,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 
 cudaError_t cudaDeviceSynchronize() {
   const Lock lock(runtime().mutex);
-  ++runtime().host_waits;
+  runtime().count_host_wait();
   return runtime().finish_all();
 }
 
@@ -106,7 +106,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t handle) {
 cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   Runtime& r = runtime();
   const Lock lock(r.mutex);
-  ++r.host_waits;
+  r.count_host_wait();
   Stream* stream = r.stream_of(handle);
   return stream ? r.finish(stream) : r.error(cudaErrorInvalidResourceHandle);
 }
@@ -161,7 +161,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   Runtime& r = runtime();
   const Lock lock(r.mutex);
-  ++r.host_waits;
+  r.count_host_wait();
   if (!r.events.contains(event)) return r.error(cudaErrorInvalidResourceHandle);
   const Event& e = *event->event;
   return r.run_until([&e, wanted = e.recorded] { return e.reached >= wanted; });

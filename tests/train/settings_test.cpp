@@ -220,8 +220,8 @@ TEST_CASE("every configuration that is shipped is understood to its last key") {
     nn::Init init(*device, 1);
     CHECK(models::build(config.table("model"), init)->parameter_count() > 0);
     const train::DataSettings data = train::data_settings(config);
-    for (const char* key :
-         {"kind", "root", "lists", "labels", "height", "width", "train_size", "val_size", "scene_seed"})
+    for (const char* key : {"kind", "root", "lists", "labels", "height", "width", "train_size", "val_size",
+                            "scene_seed", "train_split", "val_split"})
       if (config.has(std::string("data.") + key)) config.ignore(std::string("data.") + key);  // for make_dataset
     CHECK(data.crop_height > 0);
     const train::TrainSettings training = train::train_settings(config);

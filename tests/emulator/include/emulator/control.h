@@ -20,8 +20,8 @@ size_t queued_operations();
 // Kernels that have run since the program started.
 uint64_t kernels_run();
 
-// Calls since the program started for which a host waits for its GPU, or may: synchronisation of device, stream or
-// event, copies with memory that is not page-locked, and memory taken or freed other than in stream order.
+// Calls of this thread since the program started for which a host waits for its GPU, or may: synchronisation of device,
+// stream or event, copies with memory that is not page-locked, and memory taken or freed other than in stream order.
 uint64_t host_waits();
 
 }  // namespace segrt::emulator
