@@ -112,7 +112,7 @@ void dispatch_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epil
       [&] { cpu::conv2d_forward(x, w, epilogue, g, y); });
 }
 
-// On a GPU a vendor's kernel that was found faster keeps its problem: what it gains is more than a copy of the map.
+// On a GPU a vendor's kernel that was found faster keeps its problem, although it was measured without this copy.
 void dispatch_forward_slice(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
                             const Shape& shape, Tensor& y, int64_t channel) {
   on_device(
