@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "autograd/elementwise.h"
+#include "core/op_event.h"
 #include "core/op_profile.h"
 #include "tests/support/tensors.h"
 #include "tests/support/tiny_network.h"
@@ -113,6 +114,12 @@ TEST_CASE("convolutions that write into their concatenation's map write what con
         CHECK(test::to_doubles(joined().value()) == test::to_doubles(y.value()));
         device->observer = nullptr;
         CHECK(layers == 2);
+        std::vector<std::string> operators;
+        device->op_observer = [&](const OpEvent& event) { operators.emplace_back(event.op); };
+        joined();
+        device->op_observer = nullptr;
+        CHECK(std::count(operators.begin(), operators.end(), "conv2d") == 2);
+        CHECK(operators.back() == "concat_channels");
         bn_b.set_training(true);
         CHECK(joined().shape() == y.shape());
         CHECK(bn_b.batches().item() == 1);
