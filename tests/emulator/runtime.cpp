@@ -40,6 +40,10 @@ size_t memory_limit() { return runtime().memory.limit(); }
 void set_memory_limit(size_t nbytes) { runtime().memory.set_limit(nbytes); }
 size_t queued_operations() { return runtime().streams.queued(); }
 uint64_t kernels_run() { return runtime().kernels_run; }
+size_t page_locked_blocks() {
+  const std::lock_guard lock(runtime().mutex);
+  return runtime().pinned.size();
+}
 uint64_t host_waits() {
   const std::lock_guard lock(runtime().mutex);
   return runtime().host_waits[std::this_thread::get_id()];

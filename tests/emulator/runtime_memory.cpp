@@ -120,7 +120,6 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t handle) {
 cudaError_t cudaMallocHost(void** pointer, size_t nbytes) {
   Runtime& r = runtime();
   const Lock lock(r.mutex);
-  r.count_host_wait();
   *pointer = nullptr;
   if (nbytes == 0) return cudaSuccess;
   if (posix_memalign(pointer, 4096, nbytes) != 0) return r.error(cudaErrorMemoryAllocation);

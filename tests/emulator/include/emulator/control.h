@@ -21,7 +21,11 @@ size_t queued_operations();
 uint64_t kernels_run();
 
 // Calls of this thread since the program started for which a host waits for its GPU, or may: synchronisation of device,
-// stream or event, copies with memory that is not page-locked, and memory taken or freed other than in stream order.
+// stream or event, copies with memory that is not page-locked, device memory taken or freed other than in stream order,
+// and page-locked memory freed.
 uint64_t host_waits();
+
+// Blocks of page-locked memory that are held.
+size_t page_locked_blocks();
 
 }  // namespace segrt::emulator
