@@ -9,12 +9,6 @@ namespace segrt {
 namespace {
 using namespace test;
 
-std::vector<DType> dtypes_of(const Device& device) {
-  std::vector<DType> dtypes{DType::f32, DType::bf16, DType::f16};
-  if (device.is_cpu()) dtypes.push_back(DType::f64);
-  return dtypes;
-}
-
 // One pixel, one channel, vectors and not, more than a tile of channels, several chunks of pixels.
 const Shape kShapes[] = {{1, 1, 1, 1}, {2, 3, 5, 19}, {3, 7, 4, 32}, {2, 1, 3, 1152}, {2, 41, 43, 40}};
 

@@ -16,14 +16,6 @@ namespace {
 using kernels::ConvEpilogue;
 using kernels::ConvGeometry;
 
-constexpr DType kFloats[] = {DType::f32, DType::bf16, DType::f16};
-
-std::vector<DType> dtypes_of(const Device& device) {
-  std::vector<DType> dtypes(std::begin(kFloats), std::end(kFloats));
-  if (device.is_cpu()) dtypes.push_back(DType::f64);
-  return dtypes;
-}
-
 DType accumulator(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
 
 // Activations, weights and output gradients of a case, with their values as the kernels see them (rounded to dtype).

@@ -12,11 +12,6 @@ namespace segrt {
 namespace {
 using namespace test;
 
-std::vector<DType> dtypes_of(const Device& device) {
-  std::vector<DType> dtypes{DType::f32, DType::bf16, DType::f16};
-  if (device.is_cpu()) dtypes.push_back(DType::f64);
-  return dtypes;
-}
 DType values_dtype(DType map) { return map == DType::f64 ? DType::f64 : DType::f32; }
 
 struct Case {

@@ -17,11 +17,6 @@ enum class Rule : uint8_t { plain, gated };
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-std::vector<DType> dtypes_of(const Device& device) {
-  std::vector<DType> dtypes{DType::f32, DType::bf16, DType::f16};
-  if (device.is_cpu()) dtypes.push_back(DType::f64);
-  return dtypes;
-}
 DType gate_dtype(DType map) { return map == DType::f64 ? DType::f64 : DType::f32; }
 
 struct TermSpec {

@@ -8,12 +8,6 @@ namespace segrt {
 namespace {
 using namespace test;
 
-std::vector<DType> dtypes_of(const Device& device) {
-  std::vector<DType> dtypes{DType::f32, DType::bf16, DType::f16};
-  if (device.is_cpu()) dtypes.push_back(DType::f64);
-  return dtypes;
-}
-
 struct Case {
   Shape x;
   int side;

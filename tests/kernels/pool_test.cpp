@@ -12,12 +12,6 @@ namespace {
 using namespace test;
 using kernels::PoolGeometry;
 
-std::vector<DType> dtypes_of(const Device& device) {
-  std::vector<DType> dtypes{DType::f32, DType::bf16, DType::f16};
-  if (device.is_cpu()) dtypes.push_back(DType::f64);
-  return dtypes;
-}
-
 struct Case {
   Shape x;
   PoolGeometry g;

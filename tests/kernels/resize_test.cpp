@@ -20,12 +20,6 @@ using kernels::NearestRounding;
 using kernels::ResizeMode;
 using kernels::ResizeOptions;
 
-std::vector<DType> dtypes_of(const Device& device) {
-  std::vector<DType> dtypes{DType::f32, DType::bf16, DType::f16};
-  if (device.is_cpu()) dtypes.push_back(DType::f64);
-  return dtypes;
-}
-
 struct Sizes {
   Shape x;
   int64_t height, width;

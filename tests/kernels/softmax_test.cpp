@@ -19,12 +19,6 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // One element; C below, at and above a warp and the CPU's vectors; several dimensions; none.
 const Shape kShapes[] = {{1, 1, 1, 1}, {2, 3, 5, 19}, {1, 2, 2, 33}, {1, 1, 3, 257}, {7, 32}, {3, 171}, {16}, {0, 5}};
 
-std::vector<DType> dtypes_of(const Device& device) {
-  std::vector<DType> dtypes{DType::f32, DType::bf16, DType::f16};
-  if (device.is_cpu()) dtypes.push_back(DType::f64);
-  return dtypes;
-}
-
 // f(row of x, row of second input, row of the result) for rows of C values.
 template <typename F>
 std::vector<double> by_row(const Tensor& x, const std::vector<double>& second, const F& f) {

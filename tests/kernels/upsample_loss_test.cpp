@@ -44,11 +44,6 @@ AxisMatrix columns_of(const Case& c) {
 }
 Shape full_shape(const Case& c) { return {c.scores[0], c.height, c.width, c.scores[3]}; }
 
-std::vector<DType> dtypes_of(const Device& device) {
-  std::vector<DType> dtypes{DType::f32, DType::bf16, DType::f16};
-  if (device.is_cpu()) dtypes.push_back(DType::f64);
-  return dtypes;
-}
 // Weights are float32 in every case.
 double interpolation_tolerance(DType dtype, int64_t terms) {
   return tolerance(dtype == DType::f64 ? DType::f32 : dtype, terms);

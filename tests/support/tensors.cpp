@@ -41,6 +41,12 @@ std::vector<std::unique_ptr<Device>> test_devices() {
   return devices;
 }
 
+std::vector<DType> dtypes_of(const Device& device) {
+  std::vector<DType> dtypes{DType::f32, DType::bf16, DType::f16};
+  if (device.is_cpu()) dtypes.push_back(DType::f64);
+  return dtypes;
+}
+
 Tensor from_doubles(const Shape& shape, const std::vector<double>& values, DType dtype, Device& device) {
   switch (dtype) {
     case DType::f32: return converted<float>(shape, values, device);

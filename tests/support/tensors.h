@@ -13,6 +13,8 @@ namespace segrt::test {
 // The CPU, and CUDA (or its emulator) where this build has it and one is present. Fresh devices each call; keep the
 // result alive for as long as its tensors:  for (auto& device : test_devices()) ... *device ...
 std::vector<std::unique_ptr<Device>> test_devices();
+// The types of floating-point kernels there: f32, bf16, f16, and f64 on a CPU.
+std::vector<DType> dtypes_of(const Device& device);
 
 struct RandomOptions {
   uint64_t seed = 1;
