@@ -39,7 +39,8 @@ PAIRS = {"ConvBnRelu": [("conv", "bn")],
 
 
 def fold_norms(model):
-    """In evaluation mode: every norm behind a single convolution becomes part of it."""
+    """Every norm behind a single convolution becomes part of it, for inference; returns the model in evaluation mode."""
+    model.eval()
     for module in list(model.modules()):
         for conv, norm in PAIRS.get(type(module).__name__, []):
             setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
