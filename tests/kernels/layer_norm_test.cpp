@@ -138,8 +138,11 @@ TEST_CASE("layer norm's gradients agree with float64") {
       const Reference r = reference(l, to_doubles(l.x), residual);
       Tensor dx = filled_with_nan(l.x.shape(), dtype, l.x.device());
       kernels::layer_norm_backward_input(l.dy, l.x, l.weight, s, residual ? &l.dresidual : nullptr, dx);
-      // One channel: xhat is 0 and the gradient a difference of equal numbers.
-      if (l.channels() > 1 || residual) CHECK(relative_l2(dx, r.dx) <= tolerance(dtype, 4 * l.channels()));
+      // One channel: the norm's own gradient is a difference of equal numbers times rstd = 1/sqrt(eps), 32.
+      if (l.channels() > 1)
+        CHECK(relative_l2(dx, r.dx) <= tolerance(dtype, 4 * l.channels()));
+      else if (residual)
+        CHECK(relative_l2(dx, r.dx) <= 32 * tolerance(dtype, 4));
       Tensor in_place = l.dy.clone();
       kernels::layer_norm_backward_input(in_place, l.x, l.weight, s, residual ? &l.dresidual : nullptr, in_place);
       CHECK(to_doubles(in_place) == to_doubles(dx));
