@@ -29,4 +29,18 @@ Summary summarize(const Config& model_table, const Shape& input) {
   return summary;
 }
 
+std::vector<StateLine> state_lines(const Config& model_table) {
+  const std::unique_ptr<Device> device = Device::create("meta");
+  nn::Init init(*device, 0);
+  const std::unique_ptr<Model> model = build(model_table, init);
+  std::vector<StateLine> lines;
+  for (const nn::Module::StateEntry& e : model->state()) {
+    const Tensor& t = e.parameter != nullptr ? e.parameter->var.value() : e.buffer->tensor;
+    const bool filters = e.parameter != nullptr && t.shape().rank() == 4;  // [O,kh,kw,I] here, [O,I,kh,kw] there
+    const Shape shape = filters ? Shape{t.dim(0), t.dim(3), t.dim(1), t.dim(2)} : t.shape();
+    lines.push_back({e.path, t.dtype(), shape, e.parameter != nullptr});
+  }
+  return lines;
+}
+
 }  // namespace segrt::models

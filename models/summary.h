@@ -1,4 +1,4 @@
-// Layers, shapes, parameters and multiply-adds of a network, from a dry run on a meta device.
+// Layers, shapes, parameters, multiply-adds and state of a network, from a dry run on a meta device.
 #pragma once
 
 #include <map>
@@ -26,5 +26,14 @@ struct Summary {
 
 // Runs the network that `model_table` describes over an input [N,H,W,3] of shapes alone.
 Summary summarize(const Config& model_table, const Shape& input);
+
+// An entry of a network's state_dict, in PyTorch's layout.
+struct StateLine {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  bool parameter;  // else a buffer
+};
+std::vector<StateLine> state_lines(const Config& model_table);
 
 }  // namespace segrt::models
