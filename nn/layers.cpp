@@ -1,5 +1,6 @@
 #include "nn/layers.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/conv.h"
@@ -243,18 +244,66 @@ Var BatchNorm::forward(const Var& x, Act act, const Var& residual) const {
   return y;
 }
 
+LayerNorm::LayerNorm(const Options& o, Init& init)
+    : options_(o),
+      weight_(parameter("weight", init.constant({o.channels}, 1))),
+      bias_(parameter("bias", init.constant({o.channels}, 0))) {}
+
+void LayerNorm::report(const Var& y) const { observe({"layer_norm", y.value(), 2 * int64_t{options_.channels}, 0}); }
+
+Var LayerNorm::forward(const Var& x) const {
+  const ModuleScope scope(*this, "layer_norm", x.device());
+  const Var y = autograd::layer_norm(x, weight_, bias_, options_.eps);
+  report(y);
+  return y;
+}
+
+autograd::SumAndNorm LayerNorm::forward(const Var& x, const Var& branch) const {
+  const ModuleScope scope(*this, "layer_norm", x.device());
+  const autograd::SumAndNorm r = autograd::add_layer_norm(x, branch, weight_, bias_, options_.eps);
+  report(r.norm);
+  return r;
+}
+
+namespace {
+constexpr double kTruncation = 2;
+
+Tensor initial_weight(const Linear::Options& o, Init& init) {
+  if (o.weight_std > 0) return init.truncated_normal({o.out, o.in}, o.weight_std, kTruncation);
+  return init.uniform({o.out, o.in}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in));
+}
+Tensor initial_bias(const Linear::Options& o, Init& init) {
+  if (o.weight_std > 0) return init.constant({o.out}, 0);
+  return init.uniform({o.out}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in));
+}
+}  // namespace
+
 Linear::Linear(const Options& o, Init& init)
     : options_(o),
-      weight_(parameter("weight", init.uniform({o.out, o.in}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in)))),
-      bias_(o.bias ? parameter("bias", init.uniform({o.out}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in))) : no_bias_) {}
+      weight_(parameter("weight", initial_weight(o, init))),
+      bias_(o.bias ? parameter("bias", initial_bias(o, init)) : no_bias_) {}
+
+void Linear::report(const Tensor& y) const {
+  if (!y.device().observer) return;
+  const int64_t rows = y.numel() / std::max<int64_t>(1, y.dim(-1));
+  observe(
+      {"linear", y, weight_.value().numel() + (bias_.defined() ? options_.out : 0), rows * options_.in * options_.out});
+}
 
 Var Linear::forward(const Var& x) const {
   const ModuleScope scope(*this, "linear", x.device());
   const Var y = autograd::linear(x, autograd::compute_copy(weight_, x.dtype()), bias_);
-  if (x.device().observer)
-    observe({"linear", y.value(), weight_.value().numel() + (bias_.defined() ? options_.out : 0),
-             y.value().numel() * options_.in});
+  report(y.value());
   return y;
+}
+
+Var mlp(const Linear& first, const Linear& second, const Var& x) {
+  // An observer wants to see the map between the two.
+  if (x.device().observer) return second.forward(autograd::gelu(first.forward(x)));
+  const ModuleScope scope(second, "mlp", x.device());
+  const Var w1 = autograd::compute_copy(first.weight_, x.dtype()),
+            w2 = autograd::compute_copy(second.weight_, x.dtype());
+  return autograd::mlp(x, {w1, first.bias_, w2, second.bias_});
 }
 
 }  // namespace segrt::nn
