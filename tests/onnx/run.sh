@@ -9,5 +9,5 @@ python=${SEGRT_ONNX_PYTHON:-python3}
 rm -rf "$work"
 mkdir -p "$work"
 "$program" --export-onnx "$work" "$golden"/{drn_c_26_seg,drn_d_22_cls_out_map,drn_d_22_seg,drn_d_38_cls}.safetensors \
-  "$golden"/{dynamic_a,dynamic_raw_l16_sdp}.safetensors
+  "$golden"/{dynamic_a,dynamic_raw_l16_sdp,dabnet_r_p2}.safetensors
 exec "$python" "$(dirname "$0")/compare.py" "$work"
