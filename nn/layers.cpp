@@ -75,20 +75,22 @@ Var Conv2d::forward(const Var& x, const Var& residual) const {
 
 Tensor Conv2d::fused(const Folded& f, const Var& x, const Var& residual, Act act) const {
   Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), weight_.shape(), geometry_), x.dtype(), x.device());
+  const auto& see = y.device().op_observer;
+  const bool silu_apart = act == Act::silu && see;  // who watches operators is told of it as one of them
   kernels::conv2d_forward(x.value(), f.weight,
                           {.bias = f.bias.defined() ? &f.bias : nullptr,
                            .residual = residual.defined() ? &residual.value() : nullptr,
-                           .relu = act == Act::relu},
+                           .relu = act == Act::relu,
+                           .silu = act == Act::silu && !silu_apart},
                           geometry_, y);
-  const auto& see = y.device().op_observer;
   if (see) {
     OpEvent event{"conv2d", {x.value(), f.weight, f.bias, residual.value()}, y, autograd::attributes_of(geometry_)};
     event.attributes["relu"] = {act == Act::relu ? 1.0 : 0.0};
     see(event);
   }
-  if (act == Act::silu) {
+  if (silu_apart) {
     kernels::unary_forward(kernels::Unary::silu, y, y);
-    if (see) see({"unary", {y}, y, {{"kind", {static_cast<double>(kernels::Unary::silu)}}, {"parameters", {0, 0}}}});
+    see({"unary", {y}, y, {{"kind", {static_cast<double>(kernels::Unary::silu)}}, {"parameters", {0, 0}}}});
   }
   return y;
 }
@@ -158,7 +160,7 @@ Var concat_conv_bn(const std::vector<ConvBnPart>& parts) {
   bool in_slices = !device.observer && !device.op_observer;
   int64_t channels = 0;
   for (const ConvBnPart& p : parts) {
-    in_slices = in_slices && p.act != Act::silu && !p.bn.training() && !recording({p.x, p.conv.weight_, p.bn.weight()});
+    in_slices = in_slices && !p.bn.training() && !recording({p.x, p.conv.weight_, p.bn.weight()});
     channels += p.conv.options_.out;
   }
   if (!in_slices) {
@@ -173,7 +175,8 @@ Var concat_conv_bn(const std::vector<ConvBnPart>& parts) {
   for (const ConvBnPart& p : parts) {
     const ModuleScope scope(p.conv, "conv2d", device);
     const Conv2d::Folded& f = p.conv.folded(&p.bn, p.x.dtype());
-    kernels::conv2d_forward_slice(p.x.value(), f.weight, {.bias = &f.bias, .relu = p.act == Act::relu},
+    kernels::conv2d_forward_slice(p.x.value(), f.weight,
+                                  {.bias = &f.bias, .relu = p.act == Act::relu, .silu = p.act == Act::silu},
                                   p.conv.geometry_, y, channel);
     channel += p.conv.options_.out;
   }
@@ -194,18 +197,20 @@ Var conv_pair_bn(const Conv2d& a, const Var& x, const Conv2d& b, const Var& z, c
 Var separable_conv_bn(const Conv2d& depthwise, const Conv2d& pointwise, const BatchNorm& bn, const Var& x, Act act,
                       const Var& residual) {
   // An observer wants to see the map between the two.
-  const bool one_pass = act != Act::silu && !bn.training() &&
-                        !recording({x, depthwise.weight_, pointwise.weight_, bn.weight()}) && !x.device().observer &&
-                        !x.device().op_observer && kernels::separable_conv2d_fuses(x.value(), pointwise.options_.out);
+  const bool one_pass = !bn.training() && !recording({x, depthwise.weight_, pointwise.weight_, bn.weight()}) &&
+                        !x.device().observer && !x.device().op_observer &&
+                        kernels::separable_conv2d_fuses(x.value(), pointwise.options_.out);
   if (!one_pass) return conv_bn(pointwise, bn, depthwise.forward(x), act, residual);
   const ModuleScope scope(pointwise, "separable_conv2d", x.device());
   const Conv2d::Folded &first = depthwise.folded(nullptr, x.dtype()), &second = pointwise.folded(&bn, x.dtype());
   const Shape middle = kernels::conv2d_output_shape(x.shape(), depthwise.weight_.shape(), depthwise.geometry_);
   Tensor y = Tensor::empty({middle[0], middle[1], middle[2], int64_t{pointwise.options_.out}}, x.dtype(), x.device());
-  kernels::separable_conv2d_forward(
-      x.value(), first.weight, depthwise.geometry_, second.weight,
-      {.bias = &second.bias, .residual = residual.defined() ? &residual.value() : nullptr, .relu = act == Act::relu},
-      y);
+  kernels::separable_conv2d_forward(x.value(), first.weight, depthwise.geometry_, second.weight,
+                                    {.bias = &second.bias,
+                                     .residual = residual.defined() ? &residual.value() : nullptr,
+                                     .relu = act == Act::relu,
+                                     .silu = act == Act::silu},
+                                    y);
   return y;
 }
 
