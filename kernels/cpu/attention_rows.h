@@ -31,9 +31,12 @@ class CornerRows {
 
   void load(const HeadMap<T>& map, const BilinearPoint<A>& point) {
     const T* corner = map.first + (int64_t{point.y} * map.width + point.x) * map.pitch;
+    const int64_t below = int64_t{map.width} * map.pitch;
+    const bool all =
+        point.inside && point.y >= 0 && point.x >= 0 && point.y + 1 < map.height && point.x + 1 < map.width;
     for (int k = 0; k < 4; ++k)
-      rows_[k] = point.has(k, map.height, map.width)
-                     ? widened(corner + (k / 2 * int64_t{map.width} + k % 2) * map.pitch, kHeadWidth, buffers_[k])
+      rows_[k] = all || point.has(k, map.height, map.width)
+                     ? widened(corner + k / 2 * below + k % 2 * map.pitch, kHeadWidth, buffers_[k])
                      : kZeroHead<A>;
   }
   Lanes<A> vector(int corner, int v) const { return cpu::load(rows_[corner] + v * kLanes<A>); }

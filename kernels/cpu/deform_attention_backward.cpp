@@ -121,13 +121,15 @@ class Band {
     for (int x = 0; x < s.width; ++x) {
       const int64_t pixel = (n_ * s.height + row) * s.width + x, at = pixel * s.heads + j_;
       const T* offsets = g_.offset.data<T>() + at * kTapOffsets;
-      const A *q = nullptr, *dy = nullptr;
+      bool loaded = false;
+      Lanes<A> q[kHeadVectors<A>], dy[kHeadVectors<A>];
       for (int t = 0; t < kAttentionTaps; ++t) {
         const BilinearPoint<A> point = attention_tap(offsets, t, row, x, s);
         if (!point.inside || point.y + 1 < begin_ || point.y >= end_) continue;
-        if (q == nullptr) {
-          q = widened(g_.qkv.data<T>() + pixel * 3 * s.channels() + j_ * kHeadWidth, kHeadWidth, query_room_);
-          dy = widened(g_.dy.data<T>() + at * kHeadWidth, kHeadWidth, dy_room_);
+        if (!loaded) {
+          load_head(g_.qkv.data<T>() + pixel * 3 * s.channels() + j_ * kHeadWidth, q);
+          load_head(g_.dy.data<T>() + at * kHeadWidth, dy);
+          loaded = true;
         }
         const A of_key = g_.dlogits.data<A>()[at * kAttentionTaps + t] * static_cast<A>(kKeyScale);
         const A of_value = g_.probabilities.data<A>()[at * kAttentionTaps + t];
@@ -153,10 +155,18 @@ class Band {
 
  private:
   A* cell(int y, int x) { return sums_.data() + (int64_t{y - begin_} * g_.s.width + x) * 2 * kHeadWidth; }
-  static void add_scaled(A a, const A* q, A b, const A* dy, A* cell) {
-    for (int c = 0; c < kHeadWidth; c += kLanes<A>) {
-      store(cell + c, load(cell + c) + a * load(q + c));
-      store(cell + kHeadWidth + c, load(cell + kHeadWidth + c) + b * load(dy + c));
+  // The query's vectors stay in registers: nothing says that the sums do not overlap them in memory.
+  static void load_head(const T* from, Lanes<A> (&to)[kHeadVectors<A>]) {
+    A room[kHeadWidth];
+    const A* values = widened(from, kHeadWidth, room);
+    for (int v = 0; v < kHeadVectors<A>; ++v) to[v] = load(values + v * kLanes<A>);
+  }
+  static void add_scaled(A a, const Lanes<A> (&q)[kHeadVectors<A>], A b, const Lanes<A> (&dy)[kHeadVectors<A>],
+                         A* cell) {
+    for (int v = 0; v < kHeadVectors<A>; ++v) {
+      A *dk = cell + v * kLanes<A>, *dv = dk + kHeadWidth;
+      store(dk, load(dk) + a * q[v]);
+      store(dv, load(dv) + b * dy[v]);
     }
   }
 
@@ -164,7 +174,6 @@ class Band {
   int64_t n_, j_;
   int begin_, end_;
   std::vector<A> sums_;  // [rows, W, 2, 64]: of keys, of values
-  A query_room_[kHeadWidth], dy_room_[kHeadWidth];
 };
 
 // Rows of a band: its sums stay in the second-level cache.

@@ -67,19 +67,21 @@ SEGRT_DEVICE float group_reduce(float value, Op op) {
 }
 
 // Sixteen sums over the group's lanes, of which lane i gets the i-th, that of values[i]. Lanes trade the halves that
-// the other keeps: 15 shuffles, where a butterfly for each would take 64. `values` is used up.
+// the other keeps: 15 shuffles, where a butterfly for each would take 64. `values` is used up. Every index is a
+// constant, so that they stay in registers.
+template <int kHalf = kGroupLanes / 2>
 SEGRT_DEVICE float group_sums(float (&values)[kGroupLanes]) {
-  const int lane = group_lane();
+  if constexpr (kHalf == 0) {
+    return values[0];
+  } else {
+    const bool upper = (group_lane() & kHalf) != 0;
 #pragma unroll
-  for (int half = kGroupLanes / 2; half > 0; half /= 2) {
-    const bool upper = (lane & half) != 0;
-#pragma unroll
-    for (int i = 0; i < half; ++i) {
-      const float kept = upper ? values[i + half] : values[i], traded = upper ? values[i] : values[i + half];
-      values[i] = kept + warp_shuffle_xor(traded, half);
+    for (int i = 0; i < kHalf; ++i) {
+      const float low = values[i], high = values[i + kHalf];
+      values[i] = (upper ? high : low) + warp_shuffle_xor(upper ? low : high, kHalf);
     }
+    return group_sums<kHalf / 2>(values);
   }
-  return values[0];
 }
 
 // Tap t of the query, in lane t of its group; lanes 9..15 have a point outside of every map.

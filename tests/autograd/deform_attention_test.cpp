@@ -5,7 +5,9 @@
 
 #include <cmath>
 
+#include "autograd/elementwise.h"
 #include "autograd/gradcheck.h"
+#include "tests/kernels/reference_attention.h"
 #include "tests/support/tensors.h"
 
 namespace {
@@ -44,6 +46,49 @@ TEST_CASE("deform_attention: gradients") {
     CAPTURE(result.where);
     CHECK(result.worst < kBound);
   }
+}
+
+// The operator as a whole, height term and all, on maps that are square and that are not.
+TEST_CASE("deform_attention agrees with float64 on every device") {
+  const auto error = [](const Tensor& t, const std::vector<double>& wanted) {
+    double largest = 0;
+    for (const double v : wanted) largest = std::max(largest, std::fabs(v));
+    return test::max_abs_difference(test::to_doubles(t), wanted) / largest;
+  };
+  for (const auto& device : test::test_devices())
+    for (const auto& [height, width] : {std::pair<int64_t, int64_t>{5, 5}, {7, 11}, {6, 2}}) {
+      CAPTURE(device->name());
+      CAPTURE(height);
+      CAPTURE(width);
+      const auto leaf = [&](const Shape& shape, uint64_t seed, double std) {
+        return Var::parameter(random_normal(shape, DType::f32, *device, {.seed = seed, .std = std}));
+      };
+      const Var qkv = leaf({2, height, width, 384}, 1, 1), offset = leaf({2, height, width, 36}, 2, 0.7);
+      const Var rel_height = leaf({height + 8, 64}, 3, 0.125), rel_width = leaf({width + 8, 64}, 4, 0.125);
+      const reference::Attention oracle{2,
+                                        height,
+                                        width,
+                                        2,
+                                        test::to_doubles(qkv.value()),
+                                        test::to_doubles(offset.value()),
+                                        test::to_doubles(rel_height.value()),
+                                        test::to_doubles(rel_width.value())};
+      const Tensor dy = random_normal({2, height, width, 128}, DType::f32, *device, {.seed = 5});
+      const Var y = deform_attention(qkv, offset, rel_height, rel_width, 2);
+      backward(sum(mul(y, dy)));
+      const auto wanted = oracle.forward(oracle.resized(oracle.height_logits()));
+      auto grads = oracle.backward(test::to_doubles(dy), wanted.probabilities);
+      const auto dtransposed = oracle.resized_back(grads.dlogits);
+      oracle.add_height_backward(dtransposed, grads.dqkv);
+      CHECK(error(y.value(), wanted.y) <= 1e-5);
+      CHECK(error(qkv.grad(), grads.dqkv) <= 1e-5);
+      CHECK(error(offset.grad(), grads.doffset) <= 1e-5);
+      CHECK(error(rel_height.grad(), oracle.dheight(dtransposed)) <= 1e-5);
+      CHECK(error(rel_width.grad(), oracle.dwidth(grads.dlogits)) <= 1e-5);
+      const NoGrad no_grad(*device);
+      CHECK(test::to_doubles(deform_attention(qkv, offset, rel_height, rel_width, 2).value()) ==
+            test::to_doubles(y.value()));
+    }
 }
 
 TEST_CASE("position tables are resampled along their rows") {

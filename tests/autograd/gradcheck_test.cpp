@@ -6,6 +6,7 @@
 #include "autograd/channel_gate.h"
 #include "autograd/conv.h"
 #include "autograd/elementwise.h"
+#include "autograd/layer_norm.h"
 #include "autograd/loss.h"
 #include "autograd/norm.h"
 #include "autograd/patches.h"
@@ -138,6 +139,46 @@ TEST_CASE_FIXTURE(Fixture, "batch_norm in training and with frozen statistics, w
         };
         check(f, {input({2, 3, 2, 3}, 0.5, 2), input({3}), input({3}), input({2, 3, 2, 3})});
       }
+}
+
+TEST_CASE_FIXTURE(Fixture, "layer_norm, alone and behind an addition") {
+  for (const Shape& shape : {Shape{1, 2}, Shape{2, 3, 2, 7}, Shape{5, 33}}) {
+    CAPTURE(shape);
+    const Shape c{shape[-1]};
+    check([](const std::vector<Var>& v) { return layer_norm(v[0], v[1], v[2], 1e-6); },
+          {input(shape), input(c), input(c)});
+    // Both results take part, as in a residual stream.
+    check(
+        [](const std::vector<Var>& v) {
+          const auto [sum, norm] = add_layer_norm(v[0], v[1], v[2], v[3], 1e-6);
+          return add(mul(sum, sum), norm);
+        },
+        {input(shape), input(shape), input(c), input(c)});
+    // The sum alone.
+    check(
+        [](const std::vector<Var>& v) {
+          const auto [sum, norm] = add_layer_norm(v[0], v[1], v[2], v[2], 1e-6);
+          return mul(sum, sum);
+        },
+        {input(shape), input(shape), input(c)});
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "drop path drops whole samples and scales the others") {
+  const Tensor step = Tensor::zeros({1}, DType::i64, *cpu);
+  check([&](const std::vector<Var>& v) { return drop_path(v[0], 0.4, 3, 7, step); }, {input({6, 2, 3})});
+  const Tensor x = input({200, 3}, 5);
+  const std::vector<double> before = test::to_doubles(x),
+                            after = test::to_doubles(drop_path(x, 0.4, 3, 7, step).value());
+  int dropped = 0;
+  for (size_t n = 0; n < 200; ++n) {
+    const bool gone = after[3 * n] == 0;
+    dropped += gone;
+    for (size_t k = 3 * n; k < 3 * n + 3; ++k) CHECK(after[k] == doctest::Approx(gone ? 0 : before[k] / 0.6));
+  }
+  CHECK(dropped > 55);  // 80 expected, standard deviation 7
+  CHECK(dropped < 105);
+  CHECK(test::to_doubles(drop_path(x, 0, 3, 7, step).value()) == before);
 }
 
 TEST_CASE_FIXTURE(Fixture, "conv_batch_norm in training and with frozen statistics, with residual and ReLU") {

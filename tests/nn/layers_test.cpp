@@ -232,3 +232,57 @@ TEST_CASE("bf16 activations: parameters stay float32, and gradients arrive in th
   CHECK(test::relative_l2(gradients[1], gradients[0]) <
         0.1);  // a few roundings of 2^-9 over five layers, amplified by ReLU flips
 }
+
+TEST_CASE("layer norm starts as the identity's affine part, and both its forms agree") {
+  for (auto& device : test::test_devices()) {
+    CAPTURE(device->name());
+    nn::Init init(*device, 3);
+    nn::LayerNorm norm({.channels = 24, .eps = 1e-6}, init);
+    const Var x = random_normal({2, 3, 5, 24}, DType::f32, *device, {.seed = 1, .mean = 3, .std = 2});
+    const Var branch = random_normal({2, 3, 5, 24}, DType::f32, *device, {.seed = 2});
+    const NoGrad no_grad(*device);
+    const std::vector<double> y = test::to_doubles(norm.forward(x).value());
+    for (size_t row = 0; row < 30; ++row) {
+      double mean = 0, squares = 0;
+      for (size_t c = 0; c < 24; ++c) {
+        mean += y[row * 24 + c] / 24;
+        squares += y[row * 24 + c] * y[row * 24 + c] / 24;
+      }
+      CHECK(std::abs(mean) < 1e-6);
+      CHECK(squares == doctest::Approx(1).epsilon(1e-5));
+    }
+    const auto [sum, normed] = norm.forward(x, branch);
+    CHECK(test::to_doubles(sum.value()) == test::to_doubles(autograd::add(x, branch).value()));
+    CHECK(test::to_doubles(normed.value()) == test::to_doubles(norm.forward(sum).value()));
+  }
+}
+
+TEST_CASE("truncated normal values stay within the bound and have the truncated distribution's variance") {
+  const auto cpu = Device::create("cpu");
+  nn::Init init(*cpu, 5);
+  const std::vector<double> wide = test::to_doubles(init.truncated_normal({40000}, 0.02, 2));
+  const std::vector<double> cut = test::to_doubles(init.truncated_normal({40000}, 1, 1));
+  const auto variance = [](const std::vector<double>& v) {
+    double squares = 0;
+    for (const double x : v) squares += x * x / static_cast<double>(v.size());
+    return squares;
+  };
+  CHECK(std::sqrt(variance(wide)) == doctest::Approx(0.02).epsilon(0.02));
+  CHECK(*std::max_element(cut.begin(), cut.end()) <= 1);
+  CHECK(*std::min_element(cut.begin(), cut.end()) >= -1);
+  // 1 - 2 phi(1) / (2 Phi(1) - 1)
+  CHECK(variance(cut) == doctest::Approx(1 - 2 * 0.2419707 / 0.6826895).epsilon(0.02));
+}
+
+TEST_CASE("the two layers of an MLP as one operator are the two one after the other") {
+  const auto cpu = Device::create("cpu");
+  nn::Init init(*cpu, 3);
+  nn::Linear first({.in = 6, .out = 24, .weight_std = 0.5}, init), second({.in = 24, .out = 6}, init);
+  const Var x = random_normal({3, 5, 6}, DType::f32, *cpu);
+  const std::vector<double> fused = test::to_doubles(nn::mlp(first, second, x).value());
+  int layers = 0;
+  cpu->observer = [&](const LayerEvent& e) { layers += e.kind == "linear"; };
+  const std::vector<double> apart = test::to_doubles(nn::mlp(first, second, x).value());
+  CHECK(layers == 2);
+  CHECK(test::relative_l2(fused, apart) < 1e-6);
+}

@@ -107,3 +107,31 @@ TEST_CASE_FIXTURE(Published, "a published file is nothing that a training could 
   const std::string message = message_of<FileError>([&] { train::load_checkpoint(path, *model, optimizer); });
   CHECK(message.find("train.pretrained") != std::string::npos);
 }
+
+TEST_CASE_FIXTURE(Published, "a DGMN2 segmentor starts from its classifier, flat or inside a training checkpoint") {
+  const auto classifier = network("name = \"dgmn2_tiny\"\ntask = \"classification\"\nclasses = 37\n", 1);
+  const auto source = values(*classifier);
+  for (const std::string prefix : {"", "state_dict/", "model/module."}) {
+    CAPTURE(prefix);
+    std::vector<NamedTensor> tensors = nn::state_dict(*classifier, *device);
+    for (NamedTensor& t : tensors) t.name = prefix + t.name;
+    const std::string path = folder / "dgmn2_tiny_model.safetensors";
+    write_safetensors(path, tensors);
+
+    const auto segmentor = network("name = \"dgmn2_tiny_setr_naive\"\nclasses = 5\n", 2);
+    const auto before = values(*segmentor);
+    const std::string notice = train::load_pretrained(path, *segmentor);
+    CHECK(notice.find("decode_head.conv_seg.weight") != std::string::npos);
+    size_t compared = 0;
+    for (const auto& [name, now] : values(*segmentor)) {
+      CAPTURE(name);
+      if (!name.starts_with("backbone.")) {
+        CHECK(now == before.at(name));
+        continue;
+      }
+      CHECK(now == source.at(name.substr(9)));
+      ++compared;
+    }
+    CHECK(compared == source.size() - 2);  // all but head.weight and head.bias
+  }
+}
