@@ -1,4 +1,4 @@
-// The attention of DGMN2 (Zhang et al. 2020, arXiv:1908.06955; 2022): every query of a map looks at nine keys, a 3x3
+// The attention of DGMN2 (after Zhang et al. 2020, arXiv:1908.06955): every query of a map looks at nine keys, a 3x3
 // window moved by predicted offsets. Keys and values are sampled where they are needed; the nine-fold unfolded maps are
 // never stored. See docs/deform_attention.md.
 #pragma once
