@@ -77,8 +77,9 @@ void deform_unfold(const DeformInput& in, int64_t first_row, Tensor& columns) {
   constexpr std::string_view kOp = "deform_unfold";
   require_rows(kOp, in, first_row, "columns", columns);
   if (columns.numel() == 0) return;
-  const OpScope scope(kOp, columns,
-                      [&] { return OpWork{bytes_of(in.x, in.offset, in.mask, columns), flops(columns)}; });
+  const OpScope scope(kOp, columns, [&] {
+    return OpWork{bytes_of(in.x, in.offset, in.mask, columns), flops(columns)};
+  });
   on_device(
       in.x, [&] { cuda::deform_unfold(in, first_row, columns); }, [&] { cpu::deform_unfold(in, first_row, columns); });
 }
