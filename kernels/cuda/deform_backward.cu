@@ -15,16 +15,23 @@ constexpr int kThreads = 256;
 SEGRT_DEVICE int32_t ordered_bits(float magnitude) { return std::bit_cast<int32_t>(magnitude); }
 constexpr int32_t kInfinite = 0x7f800000;
 
+SEGRT_DEVICE float power_of_two(int exponent) { return std::bit_cast<float>((127 + exponent) << 23); }
+
 // Terms of a magnitude up to `largest`, as integers: 2^log2_terms of them stay below 2^61.
 struct FixedPoint {
   bool finite;
-  float to, from;  // powers of two, one the other's reciprocal
+  int shift;  // integer = term * 2^shift
 
   SEGRT_DEVICE static FixedPoint of(int32_t largest, int log2_terms) {
     const int exponent = (largest >> 23) - 126;  // largest < 2^exponent
-    const int wanted = 61 - log2_terms - exponent;
-    const int shift = wanted < 126 ? wanted : 126;  // 2^-126 is the least normal float: no gradient needs finer steps
-    return {largest < kInfinite, std::bit_cast<float>((127 + shift) << 23), std::bit_cast<float>((127 - shift) << 23)};
+    return {largest < kInfinite, 61 - log2_terms - exponent};
+  }
+  // In halves, as 2^shift may lie beyond the floats.
+  SEGRT_DEVICE int64_t to(float term) const {
+    return llrintf(term * power_of_two(shift / 2) * power_of_two(shift - shift / 2));
+  }
+  SEGRT_DEVICE float from(int64_t sum) const {
+    return static_cast<float>(sum) * power_of_two(-(shift / 2)) * power_of_two(-(shift - shift / 2));
   }
 };
 
@@ -109,7 +116,7 @@ __global__ void deform_scatter_kernel(DeformView<T> in, ColumnVectors vectors, c
     const float weight = s.at.weight(k);
     int64_t* to = sums + in.corner(s, k) + place.channel;
 #pragma unroll
-    for (int v = 0; v < V; ++v) atomic_add(to + v, llrintf(weight * d[v] * fixed.to));
+    for (int v = 0; v < V; ++v) atomic_add(to + v, fixed.to(weight * d[v]));
   }
 }
 
@@ -118,7 +125,7 @@ __global__ void deform_add_sums_kernel(const int64_t* sums, const int32_t* large
                                        float* dx) {
   const FixedPoint fixed = FixedPoint::of(*largest, log2_terms);
   for (int64_t i = global_index(); i < count; i += global_size())
-    dx[i] += fixed.finite ? static_cast<float>(sums[i]) * fixed.from : std::bit_cast<float>(0x7fc00000);
+    dx[i] += fixed.finite ? fixed.from(sums[i]) : std::bit_cast<float>(0x7fc00000);
 }
 
 // The least n with 2^n >= count.
