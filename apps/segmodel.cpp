@@ -39,7 +39,11 @@ int summary(const std::string& config_path, const std::string& input, bool layer
              to_string(s.output));
   fmt::print("parameters     {} ({:.2f} M) in {} state tensors\n", s.parameters,
              static_cast<double>(s.parameters) / 1e6, s.state_tensors);
-  fmt::print("multiply-adds  {} ({:.2f} G)\n", s.multiply_adds, static_cast<double>(s.multiply_adds) / 1e9);
+  const auto in_g = [](int64_t count) { return static_cast<double>(count) / 1e9; };
+  fmt::print("multiply-adds  {} ({:.2f} G){}\n", s.multiply_adds, in_g(s.multiply_adds),
+             s.other_multiply_adds.empty() ? "" : " of convolutions and linear layers");
+  for (const auto& [kind, count] : s.other_multiply_adds)
+    fmt::print("  {:<12} {} ({:.2f} G)\n", kind, count, in_g(count));
   return 0;
 }
 

@@ -14,7 +14,10 @@ Summary summarize(const Config& model_table, const Shape& input) {
   };
   device->observer = [&](const LayerEvent& e) {
     summary.layers.push_back({std::string(e.kind), "head", e.output.shape(), e.parameters, e.multiply_adds});
-    summary.multiply_adds += e.multiply_adds;
+    if (e.kind == "conv2d" || e.kind == "linear")
+      summary.multiply_adds += e.multiply_adds;
+    else if (e.multiply_adds > 0)
+      summary.other_multiply_adds[std::string(e.kind)] += e.multiply_adds;
   };
   {
     const NoGrad no_grad(*device);

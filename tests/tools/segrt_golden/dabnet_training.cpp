@@ -39,12 +39,7 @@ Batch make_batch(GoldenFile& file, Device& device) {
 
 // One training pass with momentum 1 leaves the batch's statistics, which are those that the file stores.
 void check_calibration(GoldenFile& file, models::Model& model, const Batch& batch, Report& report) {
-  model.set_training(true);
-  model.visit_modules([](const std::string&, nn::Module& m) {
-    if (auto* norm = dynamic_cast<nn::BatchNorm*>(&m)) norm->set_momentum(1);
-  });
-  const NoGrad no_grad(batch.image.device());
-  model.forward(batch.image);
+  calibrate(model, batch.image);
   std::map<std::string, std::pair<double, std::string>> worst{{"running_mean", {}}, {"running_var", {}}};
   model.visit_buffers([&](const std::string& path, nn::Buffer& b) {
     const auto found = worst.find(path.substr(path.rfind('.') + 1));
@@ -93,17 +88,6 @@ struct Run {
   std::vector<std::pair<std::string, double>> parts;
   std::map<std::string, Tensor> state;  // after the steps, in upstream layout
 };
-
-std::vector<double> gradient_norms(models::Model& model) {
-  std::vector<double> norms;
-  model.visit_parameters([&](const std::string&, nn::Parameter& p) {
-    double sum = 0;
-    if (p.var.grad().defined())
-      for (const double v : test::to_doubles(p.var.grad())) sum += v * v;
-    norms.push_back(std::sqrt(sum));
-  });
-  return norms;
-}
 
 Run train_three_steps(models::Model& model, const Batch& batch, const train::Optimizer::Options& options,
                       Device& host) {
