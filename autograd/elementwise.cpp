@@ -166,6 +166,25 @@ Var concat_channels(const std::vector<Var>& parts) {
   });
 }
 
+Var slice_channels(const Var& x, int64_t first, int64_t count) {
+  const FunctionScope scope("slice_channels", x.device());
+  const int64_t channels = x.shape().rank() == 0 ? 0 : x.dim(-1);
+  if (first < 0 || count < 0 || first + count > channels)
+    throw ArgumentError("slice_channels: expected channels within " + to_string(x.shape()) + ", got [" +
+                        std::to_string(first) + ", " + std::to_string(first + count) + ")");
+  std::vector<int64_t> dims(x.shape().dims().begin(), x.shape().dims().end());
+  dims.back() = count;
+  Tensor y = Tensor::empty(Shape(std::span<const int64_t>(dims)), x.dtype(), x.device());
+  kernels::copy_from_channels(x.value(), first, y);
+  if (const auto& see = y.device().op_observer)
+    see({"slice_channels", {x.value()}, y, {{"first", {static_cast<double>(first)}}}});
+  return record("slice_channels", {x}, y, [first, shape = x.shape()](const Tensor& dy) -> Grads {
+    Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.device());
+    kernels::copy_into_channels(dy, dx, first);
+    return {dx};
+  });
+}
+
 Var sum(const Var& x) {
   const FunctionScope scope("sum", x.device());
   Tensor y = Tensor::empty({1}, x.dtype(), x.device());

@@ -25,9 +25,10 @@ Var cast(const Var& x, DType dtype);                     // the gradient is cast
 // Weights in the type that a layer computes in: a parameter's rounded copy where that is 16 bits, else a cast.
 Var compute_copy(const Var& weight, DType dtype);
 Var reshape(const Var& x, const Shape& shape);
-Var concat_channels(const std::vector<Var>& parts);  // along the last dimension
-Var sum(const Var& x);                               // all elements -> [1]
-Var mean(const Var& x);                              // all elements -> [1]
+Var concat_channels(const std::vector<Var>& parts);              // along the last dimension
+Var slice_channels(const Var& x, int64_t first, int64_t count);  // of the last dimension
+Var sum(const Var& x);                                           // all elements -> [1]
+Var mean(const Var& x);                                          // all elements -> [1]
 
 // Zeroes with probability p and scales by 1/(1-p); the mask follows from (seed, layer, *step). p == 0 is the identity.
 Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step);

@@ -15,6 +15,7 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "tests/tools/segrt_golden/deform_ops.h"
 #include "tests/tools/segrt_golden/families.h"
 #include "tests/tools/segrt_golden/low_precision.h"
 #include "tests/tools/segrt_golden/onnx_case.h"
@@ -36,6 +37,8 @@ void compare(golden::GoldenFile& file, Device& device, DType precision, golden::
     golden::run_transforms(file, device, report);
   else if (file.has("kind") && file.text("kind") == "pipeline")
     golden::run_pipeline(file, device, report);
+  else if (golden::holds_deform_op(file))
+    golden::run_deform_op(file, device, report);
   else
     required_family(file).run(file, device, report);
   for (const std::string& key : file.unused_metadata()) report.fail("metadata " + key, "not known to this program");

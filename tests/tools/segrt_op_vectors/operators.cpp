@@ -14,6 +14,7 @@ struct Entry {
 constexpr Entry kOperators[] = {
     {"Conv", run_conv},
     {"ConvTranspose", run_conv_transpose},
+    {"DeformConv", run_deform_conv},
     {"MaxPool", run_max_pool},
     {"AveragePool", run_average_pool},
     {"GlobalMaxPool", run_global_max_pool},

@@ -19,6 +19,8 @@ Runner find_runner(const std::string& domain, const std::string& op);
 // conv_ops.cpp
 Outputs run_conv(const Case& c);
 Outputs run_conv_transpose(const Case& c);
+// deform_ops.cpp
+Outputs run_deform_conv(const Case& c);
 // pool_ops.cpp
 Outputs run_max_pool(const Case& c);
 Outputs run_average_pool(const Case& c);
