@@ -3,6 +3,8 @@
 #pragma once
 
 #include "autograd/tape.h"
+#include "core/communicator.h"
+#include "core/random.h"
 #include "kernels/elementwise.h"
 
 namespace segrt::autograd {
@@ -28,8 +30,10 @@ Var reshape(const Var& x, const Shape& shape);
 Var concat_channels(const std::vector<Var>& parts);  // along the last dimension
 Var sum(const Var& x);                               // all elements -> [1]
 Var mean(const Var& x);                              // all elements -> [1]
+// The elements of all processes -> [1], the same in each. Its gradient is of the sum of what the processes make of it.
+Var mean(const Var& x, Communicator& over);
 
 // Zeroes with probability p and scales by 1/(1-p); the mask follows from (seed, layer, *step). p == 0 is the identity.
-Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step);
+Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, const SampleShare& share = {});
 
 }  // namespace segrt::autograd

@@ -72,7 +72,8 @@ Var InvertedResidual::forward(const Var& x) const {                             
   y = nn::conv_bn(*project_, *project_bn_, y, Act::none);
   Tensor kept = Tensor::empty({y.dim(0), 1, 1, 1}, y.dtype(), y.device());  // 0 or 1 / (1 - p) by image
   kernels::fill(kept, 1);
-  kernels::dropout(kept, options_.drop_path, seed_, options_.layer, project_bn_->batches().reshape({1}), kept);
+  kernels::dropout(kept, options_.drop_path, seed_, options_.layer, project_bn_->batches().reshape({1}), kept,
+                   sample_share());
   return autograd::add(autograd::mul(y, kept), x);
 }
 

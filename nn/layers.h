@@ -79,6 +79,7 @@ class BatchNorm final : public Module {
   const Tensor& running_var() const { return running_var_; }
   const Tensor& batches() const { return batches_; }  // i64 []: training passes so far
   // Statistics over several processes (autograd/norm.h); nullptr: of this one. They must outlive the layer's use.
+  Communicator* processes() const { return processes_; }
   void synchronize(Communicator* processes, bool mean_weight_gradient = false) {
     processes_ = processes;
     mean_weight_gradient_ = mean_weight_gradient;
