@@ -58,6 +58,12 @@ int Communicator::launched() {
   return 1;
 }
 
+int Communicator::local_rank() {
+  for (const char* name : {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"})
+    if (std::getenv(name) != nullptr) return environment_integer(name);
+  return 0;
+}
+
 std::unique_ptr<Communicator> Communicator::open(Device& device, const Options& options) {
   const int processes = launched();
   if (processes <= 1) return alone();

@@ -49,6 +49,8 @@ class Communicator {
   static std::unique_ptr<Communicator> alone();
   // How many processes the environment says were started together: of Open MPI, MPICH (PMI), Slurm; else 1.
   static int launched();
+  // Which of those on this machine this one is, from 0.
+  static int local_rank();
   // Ends all of them, without waiting for anybody; returns where MPI does not run.
   static void abort_all(int exit_code);
 

@@ -126,7 +126,8 @@ namespace {
 // Networks whose authors averaged over all pixels of a step, wherever they were computed; elsewhere each process took
 // the mean over its own.
 LossAverage published_average(const Config& config) {
-  return config.table("model").text("name").starts_with("drn_") ? LossAverage::global : LossAverage::per_process;
+  return config.table("model").text("name", {.fallback = ""}).starts_with("drn_") ? LossAverage::global
+                                                                                  : LossAverage::per_process;
 }
 
 void parallel_settings(const Config& config, TrainSettings& s) {

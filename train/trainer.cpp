@@ -71,6 +71,7 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
   schedule.steps_per_unit = settings_.schedule_per_epoch ? batches : 1;
   schedule.total = settings_.schedule_per_epoch ? settings_.epochs : total_steps_;
   optimizer_ = Optimizer::create(*model_, settings_.optimizer);
+  progress_.step_images = int64_t{settings_.batch} * size();
   if (processes_ != nullptr) {
     parallel_ = std::make_unique<DataParallel>(*model_, *processes_, settings_.parallel);
     parallel_->broadcast_state();
@@ -108,6 +109,14 @@ void Trainer::check_data() const {
 
 void Trainer::resume() {
   progress_ = load_checkpoint(run_.latest(), *model_, *optimizer_);
+  const int64_t step_images = int64_t{settings_.batch} * size();
+  // Position, schedule and length of the training are counted in steps of so many images.
+  if (progress_.step_images != 0 && progress_.step_images != step_images && size() > 1)
+    throw config_.error("train.batch",
+                        fmt::format("{} images a step over all processes, as {} has been trained with",
+                                    progress_.step_images, run_.latest().string()),
+                        fmt::format("{} in each of {} processes", settings_.batch, size()));
+  progress_.step_images = step_images;
   loader_->seek({progress_.epoch, progress_.batch});
   last_saved_step_ = progress_.step;
   if (optimizer_->loss_scale().defined()) skipped_steps_ = static_cast<int64_t>(optimizer_->skipped_steps().item());
@@ -319,7 +328,7 @@ std::map<std::string, double> Trainer::validation_scores() {
   options.precision = settings_.precision;
   options.mean = train_set_->mean();
   options.std = train_set_->std();
-  return validate_images(*model_, *val_set_, options, validate_settings_.limit);
+  return validate_images(*model_, *val_set_, options, validate_settings_.limit, processes_);
 }
 
 // Whether this is the best score so far.
