@@ -211,4 +211,15 @@ Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor&
   });
 }
 
+Var drop_path(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, const SampleShare& share) {
+  const FunctionScope scope("drop_path", x.device());
+  if (p == 0) return x;
+  std::vector<int64_t> dims(static_cast<size_t>(x.shape().rank()), 1);
+  dims.at(0) = x.dim(0);
+  Tensor kept = Tensor::empty(Shape(std::span<const int64_t>(dims)), x.dtype(), x.device());  // 0 or 1 / (1 - p)
+  kernels::fill(kept, 1);
+  kernels::dropout(kept, p, seed, layer, step, kept, share);
+  return mul(x, kept);
+}
+
 }  // namespace segrt::autograd

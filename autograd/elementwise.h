@@ -36,4 +36,8 @@ Var mean(const Var& x, Communicator& over);
 // Zeroes with probability p and scales by 1/(1-p); the mask follows from (seed, layer, *step). p == 0 is the identity.
 Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, const SampleShare& share = {});
 
+// Stochastic depth (Huang et al. 2016): zeroes whole samples of x [N,...] with probability p and scales the others by
+// 1/(1-p); the mask follows as above. p == 0 is the identity.
+Var drop_path(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, const SampleShare& share = {});
+
 }  // namespace segrt::autograd

@@ -1,14 +1,10 @@
-"""DABNet in PyTorch, for side-by-side benchmarks. The module itself is `dabnet.py` in the folder that DABNET_PEER names
-(default: ../shared/peer beside the repository)."""
-import os
-import sys
-
+"""DABNet in PyTorch, for side-by-side benchmarks. The module itself is `dabnet.py` of the twins' folder
+(peer_folder.py)."""
 import torch
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.environ.get("DABNET_PEER", os.path.join(HERE, "..", "..", "shared", "peer")))
-import dabnet  # noqa: E402
+import peer_folder  # noqa: F401
+import dabnet
 
 NAMES = {name.lower(): name for name in dabnet.VARIANTS}
 

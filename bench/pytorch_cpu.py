@@ -29,6 +29,9 @@ CASES = {  # name, mode, NxHxW, precision
 }
 CASES["dynamic_raw_l16"] = CASES["dynamic_a"]
 CASES["dabnet_r_p2"] = CASES["dabnet_e"] = CASES["dynamic_a"]
+CASES["dgmn2_tiny_fpn"] = CASES["dgmn2_tiny_setr_naive"] = [
+    ("forward f32", "forward", "1x512x512", "f32"), ("train f32", "train", "1x512x512", "f32"),
+    ("forward bf16", "forward", "1x512x512", "bf16")]
 
 
 def peer(network):
@@ -38,6 +41,11 @@ def peer(network):
         model = dabnet.build(network)
         optimizer = dabnet.optimizer(network, model)
         return model, dabnet.fold_norms, lambda image, label: dabnet.train_step(model, optimizer, image, label)
+    if network.startswith("dgmn2"):
+        import dgmn2_pytorch as dgmn2
+        model = dgmn2.build(network)
+        optimizer = dgmn2.optimizer(model)
+        return model, dgmn2.fold_norms, lambda image, label: dgmn2.train_step(model, optimizer, image, label)
     if network.startswith("dynamic"):
         import dynamic_pytorch as dynamic
         model = dynamic.build(network)

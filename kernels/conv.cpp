@@ -89,6 +89,7 @@ void require_forward(std::string_view op, const Tensor& x, const Tensor& w, cons
 }
 
 void require_epilogue(std::string_view op, const ConvEpilogue& e, const Tensor& w, const Tensor& y) {
+  require(!e.relu || !e.silu, op, "epilogue: expected one activation, got ReLU and SiLU");
   if (e.bias != nullptr) {
     require_shape(op, "bias", *e.bias, Shape{w.dim(0)});
     require_dtype(op, "bias", *e.bias, {y.dtype() == DType::f64 ? DType::f64 : DType::f32});

@@ -26,7 +26,8 @@ struct ConvGeometry {
 struct ConvEpilogue {
   const Tensor* bias = nullptr;      // [O], f32 (f64 where x is f64)
   const Tensor* residual = nullptr;  // like y; may be y itself
-  bool relu = false;
+  bool relu = false;                 // max(., 0), last
+  bool silu = false;                 // . * sigmoid(.), last; not with relu
 };
 
 // [N,P,Q,O] for x [N,H,W,C] and w [O,kh,kw,C/groups]: P = (H + pad_top + pad_bottom - dilation_h*(kh-1) - 1) / stride_h

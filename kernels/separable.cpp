@@ -41,6 +41,7 @@ void separable_conv2d_forward(const Tensor& x, const Tensor& depthwise, const Co
   require(g.dilation_h == 1 && g.dilation_w == 1, op, "dilation: expected 1");
   require_shape(op, "y", y, {middle[0], middle[1], middle[2], pointwise.dim(0)});
   require(y.numel() == 0 || y.device().is_meta() || y.raw() != x.raw(), op, "y: expected other memory than x");
+  require(!epilogue.relu || !epilogue.silu, op, "epilogue: expected one activation, got ReLU and SiLU");
   if (epilogue.bias != nullptr) require_channel_vector(op, "bias", *epilogue.bias, y);
   if (epilogue.residual != nullptr) require_same(op, "residual", *epilogue.residual, "y", y);
   if (y.numel() == 0) return;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "models/dabnet.h"
+#include "models/dgmn2.h"
 #include "models/drn.h"
 #include "models/dynamic_routing.h"
 #include "models/model.h"
@@ -16,6 +17,7 @@ struct Family {
 };
 constexpr Family kFamilies[] = {
     {dabnet_names, build_dabnet},
+    {dgmn2_names, build_dgmn2},
     {drn_names, build_drn},
     {dynamic_routing_names, build_dynamic_routing},
 };

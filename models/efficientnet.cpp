@@ -5,7 +5,6 @@
 #include "autograd/channel_gate.h"
 #include "autograd/elementwise.h"
 #include "autograd/pool.h"
-#include "kernels/elementwise.h"
 
 namespace segrt::models {
 namespace {
@@ -70,11 +69,8 @@ Var InvertedResidual::forward(const Var& x) const {                             
   const bool drops = training() && adds_input() && options_.drop_path > 0;
   if (!drops) return nn::conv_bn(*project_, *project_bn_, y, Act::none, adds_input() ? x : Var());
   y = nn::conv_bn(*project_, *project_bn_, y, Act::none);
-  Tensor kept = Tensor::empty({y.dim(0), 1, 1, 1}, y.dtype(), y.device());  // 0 or 1 / (1 - p) by image
-  kernels::fill(kept, 1);
-  kernels::dropout(kept, options_.drop_path, seed_, options_.layer, project_bn_->batches().reshape({1}), kept,
-                   sample_share());
-  return autograd::add(autograd::mul(y, kept), x);
+  const Tensor step = project_bn_->batches().reshape({1});
+  return autograd::add(autograd::drop_path(y, options_.drop_path, seed_, options_.layer, step, sample_share()), x);
 }
 
 EfficientNetB1::EfficientNetB1(const Options& o, nn::Init& init)

@@ -14,7 +14,10 @@ Summary summarize(const Config& model_table, const Shape& input) {
   };
   device->observer = [&](const LayerEvent& e) {
     summary.layers.push_back({std::string(e.kind), "head", e.output.shape(), e.parameters, e.multiply_adds});
-    summary.multiply_adds += e.multiply_adds;
+    if (e.kind == "conv2d" || e.kind == "linear")
+      summary.multiply_adds += e.multiply_adds;
+    else if (e.multiply_adds > 0)
+      summary.other_multiply_adds[std::string(e.kind)] += e.multiply_adds;
   };
   {
     const NoGrad no_grad(*device);
@@ -24,6 +27,20 @@ Summary summarize(const Config& model_table, const Shape& input) {
   summary.parameters = model->parameter_count();
   summary.state_tensors = static_cast<int64_t>(model->state().size());
   return summary;
+}
+
+std::vector<StateLine> state_lines(const Config& model_table) {
+  const std::unique_ptr<Device> device = Device::create("meta");
+  nn::Init init(*device, 0);
+  const std::unique_ptr<Model> model = build(model_table, init);
+  std::vector<StateLine> lines;
+  for (const nn::Module::StateEntry& e : model->state()) {
+    const Tensor& t = e.parameter != nullptr ? e.parameter->var.value() : e.buffer->tensor;
+    const bool filters = e.parameter != nullptr && t.shape().rank() == 4;  // [O,kh,kw,I] here, [O,I,kh,kw] there
+    const Shape shape = filters ? Shape{t.dim(0), t.dim(3), t.dim(1), t.dim(2)} : t.shape();
+    lines.push_back({e.path, t.dtype(), shape, e.parameter != nullptr});
+  }
+  return lines;
 }
 
 }  // namespace segrt::models

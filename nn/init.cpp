@@ -26,10 +26,25 @@ Tensor Init::drawn(const Shape& shape, const F& value) {
   return Tensor::from<float>(shape, values, device_);
 }
 
+namespace {
+double standard_normal(uint32_t a, uint32_t b) {  // Box-Muller; (a + 1) / 2^32 is in (0, 1]
+  const double radius = std::sqrt(-2 * std::log((static_cast<double>(a) + 1) * 0x1p-32));
+  return radius * std::cos(2 * std::numbers::pi * static_cast<double>(b) * 0x1p-32);
+}
+}  // namespace
+
 Tensor Init::normal(const Shape& shape, double std) {
-  return drawn(shape, [std](uint32_t a, uint32_t b) {  // Box-Muller; (a + 1) / 2^32 is in (0, 1]
-    const double radius = std::sqrt(-2 * std::log((static_cast<double>(a) + 1) * 0x1p-32));
-    return std * radius * std::cos(2 * std::numbers::pi * static_cast<double>(b) * 0x1p-32);
+  return drawn(shape, [std](uint32_t a, uint32_t b) { return std * standard_normal(a, b); });
+}
+
+Tensor Init::truncated_normal(const Shape& shape, double std, double bound) {
+  return drawn(shape, [std, bound](uint32_t a, uint32_t b) {
+    double value = std * standard_normal(a, b);
+    for (uint64_t again = 1; std::abs(value) > bound; ++again) {
+      const Philox4 next = philox(uint64_t{a} << 32 | b, stream_of({0x7472756e63}), again);
+      value = std * standard_normal(next.v[0], next.v[1]);
+    }
+    return value;
   });
 }
 

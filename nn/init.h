@@ -15,6 +15,8 @@ class Init {
 
   // float32 tensors. Each call uses the next stream of the seed; on a meta device nothing is drawn.
   Tensor normal(const Shape& shape, double std);
+  // Values beyond +-bound are drawn again.
+  Tensor truncated_normal(const Shape& shape, double std, double bound);
   Tensor uniform(const Shape& shape, double low, double high);
   Tensor constant(const Shape& shape, double value);
 

@@ -1,5 +1,6 @@
 #include "nn/layers.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/conv.h"
@@ -74,20 +75,22 @@ Var Conv2d::forward(const Var& x, const Var& residual) const {
 
 Tensor Conv2d::fused(const Folded& f, const Var& x, const Var& residual, Act act) const {
   Tensor y = Tensor::empty(kernels::conv2d_output_shape(x.shape(), weight_.shape(), geometry_), x.dtype(), x.device());
+  const auto& see = y.device().op_observer;
+  const bool silu_apart = act == Act::silu && see;  // who watches operators is told of it as one of them
   kernels::conv2d_forward(x.value(), f.weight,
                           {.bias = f.bias.defined() ? &f.bias : nullptr,
                            .residual = residual.defined() ? &residual.value() : nullptr,
-                           .relu = act == Act::relu},
+                           .relu = act == Act::relu,
+                           .silu = act == Act::silu && !silu_apart},
                           geometry_, y);
-  const auto& see = y.device().op_observer;
   if (see) {
     OpEvent event{"conv2d", {x.value(), f.weight, f.bias, residual.value()}, y, autograd::attributes_of(geometry_)};
     event.attributes["relu"] = {act == Act::relu ? 1.0 : 0.0};
     see(event);
   }
-  if (act == Act::silu) {
+  if (silu_apart) {
     kernels::unary_forward(kernels::Unary::silu, y, y);
-    if (see) see({"unary", {y}, y, {{"kind", {static_cast<double>(kernels::Unary::silu)}}, {"parameters", {0, 0}}}});
+    see({"unary", {y}, y, {{"kind", {static_cast<double>(kernels::Unary::silu)}}, {"parameters", {0, 0}}}});
   }
   return y;
 }
@@ -157,7 +160,7 @@ Var concat_conv_bn(const std::vector<ConvBnPart>& parts) {
   bool in_slices = !device.observer && !device.op_observer;
   int64_t channels = 0;
   for (const ConvBnPart& p : parts) {
-    in_slices = in_slices && p.act != Act::silu && !p.bn.training() && !recording({p.x, p.conv.weight_, p.bn.weight()});
+    in_slices = in_slices && !p.bn.training() && !recording({p.x, p.conv.weight_, p.bn.weight()});
     channels += p.conv.options_.out;
   }
   if (!in_slices) {
@@ -172,7 +175,8 @@ Var concat_conv_bn(const std::vector<ConvBnPart>& parts) {
   for (const ConvBnPart& p : parts) {
     const ModuleScope scope(p.conv, "conv2d", device);
     const Conv2d::Folded& f = p.conv.folded(&p.bn, p.x.dtype());
-    kernels::conv2d_forward_slice(p.x.value(), f.weight, {.bias = &f.bias, .relu = p.act == Act::relu},
+    kernels::conv2d_forward_slice(p.x.value(), f.weight,
+                                  {.bias = &f.bias, .relu = p.act == Act::relu, .silu = p.act == Act::silu},
                                   p.conv.geometry_, y, channel);
     channel += p.conv.options_.out;
   }
@@ -193,18 +197,20 @@ Var conv_pair_bn(const Conv2d& a, const Var& x, const Conv2d& b, const Var& z, c
 Var separable_conv_bn(const Conv2d& depthwise, const Conv2d& pointwise, const BatchNorm& bn, const Var& x, Act act,
                       const Var& residual) {
   // An observer wants to see the map between the two.
-  const bool one_pass = act != Act::silu && !bn.training() &&
-                        !recording({x, depthwise.weight_, pointwise.weight_, bn.weight()}) && !x.device().observer &&
-                        !x.device().op_observer && kernels::separable_conv2d_fuses(x.value(), pointwise.options_.out);
+  const bool one_pass = !bn.training() && !recording({x, depthwise.weight_, pointwise.weight_, bn.weight()}) &&
+                        !x.device().observer && !x.device().op_observer &&
+                        kernels::separable_conv2d_fuses(x.value(), pointwise.options_.out);
   if (!one_pass) return conv_bn(pointwise, bn, depthwise.forward(x), act, residual);
   const ModuleScope scope(pointwise, "separable_conv2d", x.device());
   const Conv2d::Folded &first = depthwise.folded(nullptr, x.dtype()), &second = pointwise.folded(&bn, x.dtype());
   const Shape middle = kernels::conv2d_output_shape(x.shape(), depthwise.weight_.shape(), depthwise.geometry_);
   Tensor y = Tensor::empty({middle[0], middle[1], middle[2], int64_t{pointwise.options_.out}}, x.dtype(), x.device());
-  kernels::separable_conv2d_forward(
-      x.value(), first.weight, depthwise.geometry_, second.weight,
-      {.bias = &second.bias, .residual = residual.defined() ? &residual.value() : nullptr, .relu = act == Act::relu},
-      y);
+  kernels::separable_conv2d_forward(x.value(), first.weight, depthwise.geometry_, second.weight,
+                                    {.bias = &second.bias,
+                                     .residual = residual.defined() ? &residual.value() : nullptr,
+                                     .relu = act == Act::relu,
+                                     .silu = act == Act::silu},
+                                    y);
   return y;
 }
 
@@ -246,18 +252,66 @@ Var BatchNorm::forward(const Var& x, Act act, const Var& residual) const {
   return y;
 }
 
+LayerNorm::LayerNorm(const Options& o, Init& init)
+    : options_(o),
+      weight_(parameter("weight", init.constant({o.channels}, 1))),
+      bias_(parameter("bias", init.constant({o.channels}, 0))) {}
+
+void LayerNorm::report(const Var& y) const { observe({"layer_norm", y.value(), 2 * int64_t{options_.channels}, 0}); }
+
+Var LayerNorm::forward(const Var& x) const {
+  const ModuleScope scope(*this, "layer_norm", x.device());
+  const Var y = autograd::layer_norm(x, weight_, bias_, options_.eps);
+  report(y);
+  return y;
+}
+
+autograd::SumAndNorm LayerNorm::forward(const Var& x, const Var& branch) const {
+  const ModuleScope scope(*this, "layer_norm", x.device());
+  const autograd::SumAndNorm r = autograd::add_layer_norm(x, branch, weight_, bias_, options_.eps);
+  report(r.norm);
+  return r;
+}
+
+namespace {
+constexpr double kTruncation = 2;
+
+Tensor initial_weight(const Linear::Options& o, Init& init) {
+  if (o.weight_std > 0) return init.truncated_normal({o.out, o.in}, o.weight_std, kTruncation);
+  return init.uniform({o.out, o.in}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in));
+}
+Tensor initial_bias(const Linear::Options& o, Init& init) {
+  if (o.weight_std > 0) return init.constant({o.out}, 0);
+  return init.uniform({o.out}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in));
+}
+}  // namespace
+
 Linear::Linear(const Options& o, Init& init)
     : options_(o),
-      weight_(parameter("weight", init.uniform({o.out, o.in}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in)))),
-      bias_(o.bias ? parameter("bias", init.uniform({o.out}, -1 / std::sqrt(o.in), 1 / std::sqrt(o.in))) : no_bias_) {}
+      weight_(parameter("weight", initial_weight(o, init))),
+      bias_(o.bias ? parameter("bias", initial_bias(o, init)) : no_bias_) {}
+
+void Linear::report(const Tensor& y) const {
+  if (!y.device().observer) return;
+  const int64_t rows = y.numel() / std::max<int64_t>(1, y.dim(-1));
+  observe(
+      {"linear", y, weight_.value().numel() + (bias_.defined() ? options_.out : 0), rows * options_.in * options_.out});
+}
 
 Var Linear::forward(const Var& x) const {
   const ModuleScope scope(*this, "linear", x.device());
   const Var y = autograd::linear(x, autograd::compute_copy(weight_, x.dtype()), bias_);
-  if (x.device().observer)
-    observe({"linear", y.value(), weight_.value().numel() + (bias_.defined() ? options_.out : 0),
-             y.value().numel() * options_.in});
+  report(y.value());
   return y;
+}
+
+Var mlp(const Linear& first, const Linear& second, const Var& x) {
+  // An observer wants to see the map between the two.
+  if (x.device().observer) return second.forward(autograd::gelu(first.forward(x)));
+  const ModuleScope scope(second, "mlp", x.device());
+  const Var w1 = autograd::compute_copy(first.weight_, x.dtype()),
+            w2 = autograd::compute_copy(second.weight_, x.dtype());
+  return autograd::mlp(x, {w1, first.bias_, w2, second.bias_});
 }
 
 }  // namespace segrt::nn

@@ -5,6 +5,7 @@
 #include <array>
 #include <vector>
 
+#include "autograd/layer_norm.h"
 #include "autograd/norm.h"
 #include "kernels/conv.h"
 #include "nn/module.h"
@@ -124,21 +125,49 @@ Var conv_pair_bn(const Conv2d& a, const Var& x, const Conv2d& b, const Var& z, c
 Var separable_conv_bn(const Conv2d& depthwise, const Conv2d& pointwise, const BatchNorm& bn, const Var& x, Act act,
                       const Var& residual = {});
 
-// y = x weight^T + bias. weight [out,in]: uniform in +-1/sqrt(in), bias likewise.
+// weight, bias [channels]: 1 and 0. Normalises over the last dimension.
+class LayerNorm final : public Module {
+ public:
+  struct Options {
+    int channels;
+    double eps = 1e-5;
+  };
+  LayerNorm(const Options& o, Init& init);
+  Var forward(const Var& x) const;
+  // x + branch and the norm of that, in one pass; x + branch must take part in the loss.
+  autograd::SumAndNorm forward(const Var& x, const Var& branch) const;
+
+ private:
+  void report(const Var& y) const;
+
+  Options options_;
+  Var& weight_;
+  Var& bias_;
+};
+
+// y = x weight^T + bias. weight [out,in]: uniform in +-1/sqrt(in), bias likewise; or, where weight_std is set, the
+// weight normal with that std, cut off at +-2 (not at two std: at 2 itself), and the bias 0.
 class Linear final : public Module {
  public:
   struct Options {
     int in, out;
     bool bias = true;
+    double weight_std = 0;
   };
   Linear(const Options& o, Init& init);
   Var forward(const Var& x) const;  // [...,in] -> [...,out]
 
  private:
+  friend Var mlp(const Linear&, const Linear&, const Var&);
+  void report(const Tensor& y) const;
+
   Options options_;
   Var& weight_;
   Var no_bias_;
   Var& bias_;
 };
+
+// second(gelu(first(x))), GELU exact: autograd::mlp.
+Var mlp(const Linear& first, const Linear& second, const Var& x);
 
 }  // namespace segrt::nn

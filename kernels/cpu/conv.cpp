@@ -35,7 +35,11 @@ constexpr int64_t kWidestBf16WeightGradient = 224;
 bool is_dilated(const ConvGeometry& g) { return g.dilation_h > 1 || g.dilation_w > 1; }
 
 void forward_f32(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
-  if (winograd::pays(x.shape(), w.shape(), y.shape(), g)) return winograd::conv2d_forward(x, w, epilogue, g, y);
+  if (winograd::pays(x.shape(), w.shape(), y.shape(), g)) {
+    winograd::conv2d_forward(x, w, epilogue, g, y);
+    if (epilogue.silu) unary_forward(Unary::silu, y, y);  // its tiles know ReLU alone
+    return;
+  }
   if (!vendor::onednn_conv2d_forward(x, w, epilogue, g, y)) direct::conv2d_forward<float>(x, w, epilogue, g, y);
 }
 
@@ -62,7 +66,8 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilog
   if (x.dtype() == DType::f64) return direct::conv2d_forward<double>(x, w, epilogue, g, y);
   if (keeps_bf16(x) && vendor::onednn_conv2d_forward(x, w, epilogue, g, y)) return;
   const Tensor residual = epilogue.residual != nullptr ? widened(*epilogue.residual) : Tensor();
-  const ConvEpilogue f32_epilogue{epilogue.bias, epilogue.residual != nullptr ? &residual : nullptr, epilogue.relu};
+  const ConvEpilogue f32_epilogue{epilogue.bias, epilogue.residual != nullptr ? &residual : nullptr, epilogue.relu,
+                                  epilogue.silu};
   through_f32(y, [&](Tensor& out) { forward_f32(widened(x), widened(w), f32_epilogue, g, out); });
 }
 
@@ -72,7 +77,7 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilog
 bool conv2d_forward_slice(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,
                           Tensor& y, int64_t channel) {
   const Shape part{y.dim(0), y.dim(1), y.dim(2), w.dim(0)};
-  if (x.dtype() != DType::f32 || !winograd::pays(x.shape(), w.shape(), part, g)) return false;
+  if (x.dtype() != DType::f32 || epilogue.silu || !winograd::pays(x.shape(), w.shape(), part, g)) return false;
   winograd::conv2d_forward_slice(x, w, epilogue, g, y, channel);
   return true;
 }

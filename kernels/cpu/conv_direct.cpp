@@ -1,6 +1,7 @@
 #include "kernels/cpu/conv_direct.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/parallel.h"
 
@@ -69,10 +70,11 @@ void add_multiple(int64_t n, T a, const T* __restrict x, T* __restrict y) {
 }
 
 template <typename T>
-void finish(const T* bias, const T* residual, bool relu, int64_t n, T* y) {
+void finish(const ConvEpilogue& e, const T* bias, const T* residual, int64_t n, T* y) {
   for (int64_t o = 0; o < n; ++o) {
     T v = y[o] + (bias != nullptr ? bias[o] : T(0)) + (residual != nullptr ? residual[o] : T(0));
-    y[o] = relu ? std::max(v, T(0)) : v;
+    if (e.relu) v = std::max(v, T(0));
+    y[o] = e.silu ? v / (1 + std::exp(-v)) : v;
   }
 }
 }  // namespace
@@ -104,7 +106,7 @@ void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilog
           }
         }
       }
-      finish(bias, residual == nullptr ? nullptr : residual + pixel * s.outputs, epilogue.relu, s.outputs, sums.data());
+      finish(epilogue, bias, residual == nullptr ? nullptr : residual + pixel * s.outputs, s.outputs, sums.data());
       std::copy(sums.begin(), sums.end(), ys + pixel * s.outputs);
     }
   });

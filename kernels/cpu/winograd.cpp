@@ -25,6 +25,10 @@ struct Convolution {
   float* y;
 };
 
+// From one tile to the next in m: a line more than the data, because at a power of two of outputs the rows of a panel
+// would share one set of the first-level cache, where pieces of their sums are added.
+int64_t tile_stride(const Tiling& t) { return (t.outputs / kWidth * kPoints + 1) * kWidth; }
+
 // One block's working memory: v [36][panels][C/kWidth][kPanelRows][kWidth], m [tiles][O/kWidth][36][kWidth].
 struct Block {
   int64_t first, tiles, panels;
@@ -78,9 +82,9 @@ void multiply_block(const Convolution& c, const Block& b) {
                   .u = u,
                   .next_u = u + panel_size + panel * panel_size / b.panels,
                   .next_size = panel_size / b.panels,
-                  .m = b.m + ((tile * vectors + s) * kPoints + point) * kWidth,
+                  .m = b.m + tile * tile_stride(c.t) + (s * kPoints + point) * kWidth,
                   .channel_blocks = channels / kWidth,
-                  .row_stride = vectors * kPoints * kWidth,
+                  .row_stride = tile_stride(c.t),
                   .vector_stride = kPoints * kWidth});
       }
   }
@@ -93,7 +97,7 @@ void transform_outputs(const Convolution& c, const Block& b) {
     const Tile tile = tile_at(c.t, b.first + k);
     for (int64_t s = 0; s < vectors; ++s) {
       const int64_t o = s * kWidth;
-      const float* m = b.m + (k * vectors + s) * kPoints * kWidth;
+      const float* m = b.m + k * tile_stride(c.t) + s * kPoints * kWidth;
       const Vector bias = c.bias == nullptr ? zero : load(c.bias + o);
       transform_square<kTile, kOutput>(
           output_transform, [&](int i, int j) { return load(m + (i * kTile + j) * kWidth); },
@@ -116,7 +120,7 @@ void convolve(const Convolution& c, Device& device) {
   const int64_t rounds = (panels + per_block * threads() - 1) / (per_block * threads());
   const int64_t step = (panels + rounds * threads() - 1) / (rounds * threads());
   const int64_t point_stride = step * kPanelRows * c.t.channels + 5 * kWidth;
-  const int64_t v_size = kPoints * point_stride, m_size = step * kPanelRows * c.t.outputs * kPoints;
+  const int64_t v_size = kPoints * point_stride, m_size = step * kPanelRows * tile_stride(c.t);
   const Tensor zeros = Tensor::zeros({c.t.channels}, DType::f32, device);
   parallel_for((panels + step - 1) / step, [&](int64_t i) {
     const Tensor memory = Tensor::empty({v_size + m_size}, DType::f32, device);

@@ -1,5 +1,5 @@
 // 3x3 convolutions of stride 1 in float32 by Winograd's F(4x4, 3x3): a quarter of the multiplications, at a relative
-// error of about 1e-6 (see winograd_transform.h). Any dilation and padding; groups 1; channels in whole vectors.
+// error of 5e-7 to 7e-7 (see winograd_multiply.h). Any dilation and padding; groups 1; channels in whole vectors.
 #pragma once
 
 #include "kernels/conv.h"

@@ -58,13 +58,11 @@ void transform_tile(const Transformed& s, int64_t k) {
   }
 }
 
-// m[r][lane] (+)= sum over `tiles` of e[t][r] * v[t][lane]: kOutputRows outputs by two vectors of channels.
+// m[r][lane] (+)= sum over `tiles` of e[t][r] * v[t][lane]: kOutputRows outputs by two vectors of channels. The sum is
+// added when it is complete, so that no sum in order is longer than kDepth.
 void accumulate(const float* e, const float* v, int64_t tiles, bool add, float* m, int64_t row_stride) {
   constexpr int64_t kAhead = 8;
   Lanes<float> sums[kOutputRows][kPanelVectors] = {};
-  if (add)
-    for (int r = 0; r < kOutputRows; ++r)
-      for (int s = 0; s < kPanelVectors; ++s) sums[r][s] = load(m + r * row_stride + s * kWidth);
   for (int64_t t = 0; t < tiles; ++t) {
     const Lanes<float> v0 = load(v), v1 = load(v + kWidth);
     __builtin_prefetch(v + kAhead * kPanelWidth);
@@ -81,7 +79,10 @@ void accumulate(const float* e, const float* v, int64_t tiles, bool add, float* 
 #pragma GCC unroll 8
   for (int r = 0; r < kOutputRows; ++r)
 #pragma GCC unroll 2
-    for (int s = 0; s < kPanelVectors; ++s) store(m + r * row_stride + s * kWidth, sums[r][s]);
+    for (int s = 0; s < kPanelVectors; ++s) {
+      float* to = m + r * row_stride + s * kWidth;
+      store(to, add ? load(to) + sums[r][s] : sums[r][s]);
+    }
 }
 
 // A rectangle of dw: outputs [o, o + outputs), channels [c, c + channels).

@@ -102,6 +102,21 @@ SEGRT_DEVICE void combine_rows(State& own, const ChannelTiles& t, const TilePart
   }
 }
 
+// Two sums for each of V channels: of gradients g and of g * x, as normalisation needs them.
+template <typename A, int V>
+struct PairSums {
+  A g[V], gx[V];
+  float odd;  // an odd number of words: see combine_rows
+
+  SEGRT_DEVICE void combine(const PairSums& other) {
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      g[k] += other.g[k];
+      gx[k] += other.gx[k];
+    }
+  }
+};
+
 // V elements as floats, in one access.
 template <typename T, int V>
 SEGRT_DEVICE void load_floats(const T* p, float (&values)[V]) {

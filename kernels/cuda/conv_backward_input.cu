@@ -134,7 +134,7 @@ InputGradientProblem<T> input_gradient_problem(const Tensor& dy, const Tensor& w
   problem.dx.residual = nullptr;
   problem.dx.bias = nullptr;
   problem.dx.columns = channels;
-  problem.dx.relu = false;
+  problem.dx.relu = problem.dx.silu = false;
   problem.dx.vectors = moves_in_vectors(dx, channels);
   problem.axis_h = GradientAxis(axes.h);
   problem.axis_w = GradientAxis(axes.w);

@@ -3,6 +3,7 @@
 #include "kernels/cuda/conv.h"
 #include "kernels/cuda/conv_depthwise.h"
 #include "kernels/cuda/conv_patches.cuh"
+#include "kernels/elementwise.h"
 
 namespace segrt::kernels::cuda {
 namespace {
@@ -55,6 +56,7 @@ ForwardProblem<T> forward_problem(const Tensor& x, const Tensor& w, const ConvEp
                 .bias = epilogue.bias ? epilogue.bias->data<float>() : nullptr,
                 .columns = out_channels,
                 .relu = epilogue.relu,
+                .silu = epilogue.silu,
                 .vectors = vectors && (!residual || moves_in_vectors(*residual, out_channels))}};
 }
 
@@ -79,7 +81,10 @@ void implicit_gemm(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogu
 }  // namespace
 
 void conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g, Tensor& y) {
-  is_depthwise(w, g) ? depthwise_forward(x, w, epilogue, g, y) : implicit_gemm(x, w, epilogue, g, y, 0);
+  if (!is_depthwise(w, g)) return implicit_gemm(x, w, epilogue, g, y, 0);
+  depthwise_forward(x, w, epilogue, g, y);
+  // A pass of its own: within those kernels, whose sums fill the registers, it would spill some.
+  if (epilogue.silu) unary_forward(Unary::silu, y, y);
 }
 
 bool conv2d_forward_slice(const Tensor& x, const Tensor& w, const ConvEpilogue& epilogue, const ConvGeometry& g,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/device.h"
+#include "kernels/elementwise_formulas.h"
 
 namespace segrt::kernels::cuda {
 
@@ -13,5 +14,11 @@ struct DeviceMath {
   SEGRT_DEVICE static float erfc(float x) { return erfcf(x); }
   SEGRT_DEVICE static float log(float x) { return logf(x); }
 };
+
+// What ends a convolution (ConvEpilogue).
+SEGRT_DEVICE float conv_activation(float x, bool relu, bool silu) {
+  if (silu) return unary_value<Unary::silu, DeviceMath>(x, 0.0f, 0.0f);
+  return relu && x < 0.0f ? 0.0f : x;
+}
 
 }  // namespace segrt::kernels::cuda

@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/gemm_sums.cuh"
 #include "kernels/dispatch.h"
 #include "kernels/math_mode.h"
@@ -173,7 +174,7 @@ struct MatrixSource {
   }
 };
 
-// An output with bias, residual and ReLU: y[r, c] = act(sum + bias[c] + residual[r, c]). RowMap gives the offset of row
+// An output with bias, residual and activation: y[r, c] = act(sum + bias[c] + residual[r, c]). RowMap gives the offset of row
 // r in y, or a negative number where there is no such row. `vectors`: y and residual are aligned to 16 bytes, and rows
 // start and columns end at multiples of kVec.
 template <typename T, typename RowMap>
@@ -183,7 +184,7 @@ struct EpilogueOutput {
   const T* residual;  // null: none; may be y
   const float* bias;  // null: none
   int columns;
-  bool relu, vectors;
+  bool relu, silu, vectors;
 
   SEGRT_DEVICE void operator()(const float* patch, int row, int column) const {
     if (vectors)
@@ -207,7 +208,7 @@ struct EpilogueOutput {
         float value = patch[r * kPatchStride + c + v];
         if (bias) value += bias[column + c + v];
         if (residual) value += to_float(added[v]);
-        out[v] = from_float<T>(relu && value < 0.0f ? 0.0f : value);
+        out[v] = from_float<T>(conv_activation(value, relu, silu));
       }
       store_vec(y + at, out);
     }

@@ -52,6 +52,7 @@ void run(const Tensor& a, const Tensor& b, const Tensor* bias, Tensor& c) {
                                                             .bias = bias ? bias->data<float>() : nullptr,
                                                             .columns = columns,
                                                             .relu = false,
+                                                            .silu = false,
                                                             .vectors = is_aligned(c.raw()) && columns % kVec<T> == 0},
                                                       .a_size = int64_t{rows} * depths,
                                                       .b_size = int64_t{depths} * columns,

@@ -6,21 +6,6 @@
 namespace segrt::kernels::cuda {
 namespace {
 
-// Two sums for each of V channels.
-template <typename A, int V>
-struct PairSums {
-  A g[V], gx[V];
-  float odd;  // an odd number of words: see combine_rows
-
-  SEGRT_DEVICE void combine(const PairSums& other) {
-#pragma unroll
-    for (int k = 0; k < V; ++k) {
-      g[k] += other.g[k];
-      gx[k] += other.gx[k];
-    }
-  }
-};
-
 // V elements of g = dy where y > 0 (y null: of dy).
 template <typename T, int V>
 SEGRT_DEVICE void load_masked(const T* dy, const T* y, int64_t at, float (&g)[V]) {

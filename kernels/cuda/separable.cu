@@ -104,6 +104,7 @@ SeparableProblem<T> separable_problem(const Tensor& x, const Tensor& depthwise, 
                 .bias = epilogue.bias ? epilogue.bias->data<float>() : nullptr,
                 .columns = outputs,
                 .relu = epilogue.relu,
+                .silu = epilogue.silu,
                 .vectors = moves_in_vectors(y, outputs) && (!residual || moves_in_vectors(*residual, outputs))}};
 }
 

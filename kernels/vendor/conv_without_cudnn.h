@@ -18,7 +18,7 @@ inline Tensor as_rows(const Tensor& t) { return t.reshape({t.numel() / t.dim(-1)
 // False: our own kernel shall compute it, and nothing was written.
 inline bool cublaslt_conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& e, const ConvGeometry& g,
                                     Tensor& y) {
-  if (!is_matrix_product(w, g) || e.residual != nullptr) return false;
+  if (!is_matrix_product(w, g) || e.residual != nullptr || e.silu) return false;
   Tensor rows = as_rows(y);
   const auto activation = e.relu ? LinearActivation::relu : LinearActivation::none;
   return cublaslt_linear_forward(as_rows(x), as_rows(w), {.bias = e.bias, .activation = activation}, rows);

@@ -51,7 +51,10 @@ bool cudnn_conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue& 
   const bool in_place = epilogue.residual != nullptr && epilogue.residual->shares_storage(y);
   if (in_place || !takes(w, g, {&x, &w, &y, epilogue.bias, epilogue.residual})) return false;
   ConvProblem problem = problem_of(ConvOp::forward, x, w, y, g);
-  problem.fusion = {.bias = epilogue.bias != nullptr, .residual = epilogue.residual != nullptr, .relu = epilogue.relu};
+  problem.fusion = {.bias = epilogue.bias != nullptr,
+                    .residual = epilogue.residual != nullptr,
+                    .relu = epilogue.relu,
+                    .swish = epilogue.silu};
   const auto bind = [&](const Tensor& target) {
     Bindings bindings{{Role::x, x.raw()}, {Role::w, w.raw()}, {Role::y, target.raw()}};
     if (epilogue.bias != nullptr) bindings.push_back({Role::bias, epilogue.bias->raw()});

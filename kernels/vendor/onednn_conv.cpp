@@ -22,7 +22,7 @@ struct Problem {
   DType dtype, weight_dtype;
   Shape x, w, y;
   ConvGeometry g;
-  bool bias = false, relu = false;
+  bool bias = false, relu = false, silu = false;
   Residual residual = Residual::none;
 
   using Key = std::array<int64_t, 28>;
@@ -50,7 +50,7 @@ struct Problem {
             g.dilation_w,
             g.groups,
             bias,
-            relu,
+            int64_t{relu} + 2 * int64_t{silu},
             static_cast<int64_t>(residual),
             threads(),
             0,
@@ -92,6 +92,7 @@ dnnl::primitive_attr attributes(const Problem& p, const Desc& y) {
   if (p.residual == Residual::in_place) ops.append_sum(1.0f);
   if (p.residual == Residual::separate) ops.append_binary(dnnl::algorithm::binary_add, y);
   if (p.relu) ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
+  if (p.silu) ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_swish, 1.0f, 0.0f);
   attr.set_post_ops(ops);
   return attr;
 }
@@ -213,7 +214,7 @@ bool onednn_conv2d_forward(const Tensor& x, const Tensor& w, const ConvEpilogue&
   Convolutions& convolutions = x.device().state<Convolutions>();
   const Residual residual = residual_of(epilogue, w, y);
   const Kernel& k = convolutions.find({Pass::forward, x.dtype(), w.dtype(), x.shape(), w.shape(), y.shape(), g,
-                                       epilogue.bias != nullptr, epilogue.relu, residual});
+                                       epilogue.bias != nullptr, epilogue.relu, epilogue.silu, residual});
   if (!k.primitive) return false;
   if (residual == Residual::in_place && epilogue.residual->raw() != y.raw()) y.copy_from(*epilogue.residual);
   const OneDnn& onednn = convolutions.onednn();

@@ -274,6 +274,10 @@ TEST_CASE_FIXTURE(Fixture, "summary and bench") {
   CHECK(summary.code == 0);
   CHECK(summary.says("15895363"));      // published parameter count
   CHECK(summary.says("545074970624"));  // published: 545.07 G multiply-adds
+  const test::Outcome state = (*this)("segmodel state tiny.toml");
+  CHECK(state.code == 0);
+  CHECK(state.says("base.0.0.weight f32 [16,3,7,7]\n"));
+  CHECK(state.says("base.0.1.num_batches_tracked i64 [] buffer\n"));
   const test::Outcome bench =
       (*this)("segbench tiny.toml --mode train --input 1x32x32 --repeat 3 --warmup 1 --json b.json --device cpu");
   CAPTURE(bench.output);

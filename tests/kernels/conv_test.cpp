@@ -104,7 +104,7 @@ TEST_CASE("conv2d_forward writes nothing past the end of its output") {
         }
 }
 
-TEST_CASE("conv2d_forward adds bias and residual and clips, in every combination") {
+TEST_CASE("conv2d_forward adds bias and residual and activates, in every combination") {
   const ConvCase cases[] = {
       {"3x3", {2, 5, 6, 9}, {18, 3, 3, 9}, ConvGeometry::square({.padding = 1})},
       {"1x1", {1, 3, 5, 16}, {32, 1, 1, 16}, {}},
@@ -117,7 +117,9 @@ TEST_CASE("conv2d_forward adds bias and residual and clips, in every combination
       {"no input channels", {1, 3, 4, 0}, {5, 3, 3, 0}, ConvGeometry::square({.padding = 1})},
   };
   enum class Residual { none, separate, in_place };
-  const auto check = [](const ConvCase& c, DType dtype, Device& device, bool with_bias, Residual from, bool relu) {
+  enum class Activation { none, relu, silu };
+  const auto check = [](const ConvCase& c, DType dtype, Device& device, bool with_bias, Residual from,
+                        Activation activation) {
     const Inputs in(c, dtype, device);
     const Tensor bias = random_normal({in.s.y[3]}, accumulator(dtype), device, {.seed = 14});
     const Tensor residual = random_normal(in.s.y, dtype, device, {.seed = 15});
@@ -129,9 +131,12 @@ TEST_CASE("conv2d_forward adds bias and residual and clips, in every combination
     for (size_t i = 0; i < expected.size(); ++i) {
       if (with_bias) expected[i] += bias_values[i % bias_values.size()];
       if (from != Residual::none) expected[i] += residual_values[i];
-      if (relu) expected[i] = std::max(expected[i], 0.0);
+      if (activation == Activation::relu) expected[i] = std::max(expected[i], 0.0);
+      if (activation == Activation::silu) expected[i] /= 1 + std::exp(-expected[i]);
     }
-    kernels::conv2d_forward(in.x, in.w, {with_bias ? &bias : nullptr, added, relu}, c.g, y);
+    kernels::conv2d_forward(
+        in.x, in.w,
+        {with_bias ? &bias : nullptr, added, activation == Activation::relu, activation == Activation::silu}, c.g, y);
     CHECK(relative_l2(y, expected) <= tolerance(dtype, forward_terms(in.s) + 2));
   };
   for (auto& device : test_devices())
@@ -139,14 +144,14 @@ TEST_CASE("conv2d_forward adds bias and residual and clips, in every combination
       for (const DType dtype : dtypes_of(*device))
         for (const bool bias : {false, true})
           for (const Residual residual : {Residual::none, Residual::separate, Residual::in_place})
-            for (const bool relu : {false, true}) {
+            for (const Activation activation : {Activation::none, Activation::relu, Activation::silu}) {
               CAPTURE(device->name());
               CAPTURE(c.name);
               CAPTURE(dtype);
               CAPTURE(bias);
               CAPTURE(static_cast<int>(residual));
-              CAPTURE(relu);
-              check(c, dtype, *device, bias, residual, relu);
+              CAPTURE(static_cast<int>(activation));
+              check(c, dtype, *device, bias, residual, activation);
             }
 }
 

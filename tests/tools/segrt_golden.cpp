@@ -2,14 +2,17 @@
 //
 // A file is a safetensors file that holds results and, in its metadata, how to repeat them; weights and inputs are
 // regenerated from their names (tests/support/golden.h). A file with `draws` records data transforms, one of the kind
-// "pipeline" those of DABNet; any other belongs to a model family (tests/tools/segrt_golden/families.h). Whatever a file holds and this program does not check is a
-// failure.
+// "pipeline" those of DABNet; any other belongs to a model family (tests/tools/segrt_golden/families.h). Whatever a
+// file holds and this program does not check is a failure.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "tests/tools/segrt_golden/families.h"
@@ -43,14 +46,18 @@ struct Options {
   std::optional<test::LegacyStyle> published_as;
   DType precision = DType::f32;
   int threads = 0;
+  std::string json;  // where to write what passed; empty: nowhere
 };
 
-bool passes(const std::string& path, const Options& options, Device& device) {
+// Compares one file and says how it went, for --json.
+nlohmann::json compare_file(const std::string& path, const Options& options, Device& device) {
   const auto start = std::chrono::steady_clock::now();
   golden::Report report;
+  std::string model;
   fmt::print("{}\n", path);
   try {
     golden::GoldenFile file(path);
+    if (file.has("model")) model = file.text("model");
     file.published_as = options.published_as;
     compare(file, device, options.precision, report);
   } catch (const std::exception& e) {  // of this file; the others are still compared
@@ -59,7 +66,10 @@ bool passes(const std::string& path, const Options& options, Device& device) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   fmt::print("  {}: {} checks, {} failed, {:.1f} s on {}\n", report.failures() == 0 ? "passed" : "FAILED",
              report.checks(), report.failures(), seconds, device.name());
-  return report.failures() == 0;
+  return {{"file", std::filesystem::path(path).filename().string()},
+          {"model", model},
+          {"checks", report.checks()},
+          {"failed", report.failures()}};
 }
 
 // Networks alone; what else the files hold is left aside.
@@ -76,8 +86,17 @@ int run(const std::vector<std::string>& files, const std::string& device_name, c
   set_threads(options.threads);
   const std::unique_ptr<Device> device = Device::create(device_name);
   size_t failed = 0;
-  for (const std::string& path : files) failed += passes(path, options, *device) ? 0 : 1;
+  nlohmann::json results = nlohmann::json::array();
+  for (const std::string& path : files) {
+    results.push_back(compare_file(path, options, *device));
+    failed += results.back()["failed"] == 0 ? 0 : 1;
+  }
   fmt::print("{} of {} files passed\n", files.size() - failed, files.size());
+  if (!options.json.empty()) {
+    AtomicFile json(options.json);
+    json.write(results.dump(1) + "\n");
+    json.commit();
+  }
   return failed == 0 ? 0 : 1;
 }
 }  // namespace
@@ -101,6 +120,7 @@ int main(int argc, char** argv) {
          "give networks their weights by way of a file as in 2017: of tensors (python3), or of Parameter objects "
          "under byte strings on a GPU (python2)")
       ->check(CLI::IsMember({"python3", "python2"}));
+  app.add_option("--json", options.json, "write the number of checks of each file, and of those that failed, here");
   app.add_option("--export-onnx", onnx_folder,
                  "compare nothing: write each file's network as ONNX, with an input and the logits, into this folder");
   try {

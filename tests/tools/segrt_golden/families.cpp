@@ -3,7 +3,7 @@
 namespace segrt::golden {
 
 const Family* family_of(GoldenFile& file) {
-  for (const Family* family : {&kDabNet, &kDrn, &kDynamicRouting})
+  for (const Family* family : {&kDabNet, &kDgmn2, &kDrn, &kDynamicRouting})
     if (family->owns(file)) return family;
   return nullptr;
 }

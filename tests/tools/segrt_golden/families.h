@@ -50,6 +50,7 @@ struct Family {
 const Family* family_of(GoldenFile& file);  // null where no family of this program owns it
 
 extern const Family kDabNet;          // dabnet.cpp
+extern const Family kDgmn2;           // dgmn2.cpp
 extern const Family kDrn;             // drn.cpp
 extern const Family kDynamicRouting;  // dynamic_routing.cpp
 

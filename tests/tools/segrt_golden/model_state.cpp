@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "core/error.h"
 #include "kernels/elementwise.h"
+#include "nn/layers.h"
 #include "nn/state.h"
 #include "tests/core/temporary_folder.h"
 #include "tests/support/golden.h"
@@ -129,6 +132,26 @@ void check_structure(GoldenFile& file, models::Model& model, Report& report) {
     report.identical("param_order", trained_names(model), file.get<std::vector<std::string>>("param_order"));
   if (file.has("buffer_order"))
     report.identical("buffer_order", statistic_names(model), file.get<std::vector<std::string>>("buffer_order"));
+}
+
+std::vector<double> gradient_norms(models::Model& model) {
+  std::vector<double> norms;
+  model.visit_parameters([&](const std::string&, nn::Parameter& p) {
+    double sum = 0;
+    if (p.var.grad().defined())
+      for (const double v : test::to_doubles(p.var.grad())) sum += v * v;
+    norms.push_back(std::sqrt(sum));
+  });
+  return norms;
+}
+
+void calibrate(models::Model& model, const Tensor& image) {
+  model.set_training(true);
+  model.visit_modules([](const std::string&, nn::Module& m) {
+    if (auto* norm = dynamic_cast<nn::BatchNorm*>(&m)) norm->set_momentum(1);
+  });
+  const NoGrad no_grad(image.device());
+  model.forward(image);
 }
 
 void make_float64(models::Model& model) {

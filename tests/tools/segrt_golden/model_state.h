@@ -23,6 +23,12 @@ void check_structure(GoldenFile& file, models::Model& model, Report& report);
 std::vector<std::string> trained_names(models::Model& model);
 std::vector<std::string> statistic_names(models::Model& model);  // running_mean, running_var
 
+// L2 norm of every parameter's gradient, 0 where it has none.
+std::vector<double> gradient_norms(models::Model& model);
+
+// One training pass with momentum 1: the running statistics are those of the images afterwards.
+void calibrate(models::Model& model, const Tensor& image);
+
 // Makes parameters and running statistics float64 (on a CPU): then a wrong formula is told from rounding.
 void make_float64(models::Model& model);
 

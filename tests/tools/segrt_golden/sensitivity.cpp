@@ -38,7 +38,7 @@ double Sensitivity::allowed(const std::string& name, const std::vector<double>& 
   }
   double largest = 0;
   for (const Results& moved : moved_) largest = std::max(largest, error(moved.at(name), exact));
-  return std::clamp(kRoom * largest, stated, most);
+  return std::clamp(kRoom * largest, stated, std::max(stated, most));
 }
 
 double Sensitivity::max_error(const std::string& name, const std::vector<double>& expected, double stated,
