@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "core/communicator.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "train/checkpoint.h"
@@ -30,8 +31,11 @@ void add_set_option(CLI::App& app, CommonOptions& options) {
 
 std::unique_ptr<Device> open_device(const CommonOptions& options) {
   set_threads(options.threads);
-  if (options.device == "auto") return Device::create(Device::cuda_available() ? "cuda" : "cpu");
-  return Device::create(options.device);
+  std::string spec = options.device;
+  if (spec == "auto") spec = Device::cuda_available() ? "cuda" : "cpu";
+  // One process a GPU: of several on one machine each takes its own.
+  if (spec == "cuda" && Communicator::launched() > 1) spec += ":" + std::to_string(Communicator::local_rank());
+  return Device::create(spec);
 }
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
@@ -46,6 +50,8 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>
     return body();
   } catch (const std::exception& e) {
     fmt::print(stderr, "{}: error: {}\n", name, e.what());
+    std::fflush(stderr);
+    Communicator::abort_all(kExitError);  // others may wait for this one
     return kExitError;
   }
 }

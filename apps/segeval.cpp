@@ -11,6 +11,7 @@
 #include "apps/profile_options.h"
 #include "apps/segeval/classes.h"
 #include "apps/segeval/predictions.h"
+#include "core/communicator.h"
 #include "core/error.h"
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
@@ -114,31 +115,48 @@ std::unique_ptr<data::Dataset> open_dataset(const Arguments& a, const apps::Load
   return dataset;
 }
 
+// What is collected in one process cannot be shared out among several.
+void refuse_for_several(const Communicator& processes, const std::vector<std::pair<std::string, bool>>& given) {
+  for (const auto& [option, is_set] : given)
+    if (processes.size() > 1 && is_set)
+      throw ArgumentError(fmt::format("{}: for one process, here are {}", option, processes.size()));
+}
+
 void evaluate_segmentation(const Arguments& a, const apps::LoadedModel& loaded, const data::Dataset& dataset,
-                           Device& device) {
+                           Device& device, Communicator& processes) {
+  const models::DynamicRouting* network = train::routing_network(*loaded.model);
+  refuse_for_several(processes, {{"--routing", !a.routing.empty()},
+                                 {"--json (networks with dynamic routing)", network != nullptr && !a.json.empty()},
+                                 {"--save-predictions into an archive", a.predictions.ends_with(".zip")},
+                                 {"--profile", !a.profile.file.empty()}});
+  const bool speaks = processes.rank() == 0;
   train::Evaluator::Options options = train::evaluation_options(train::eval_settings(loaded.config), a.ms, a.flip);
   options.precision = train::train_settings(loaded.config).precision;
   options.mean = dataset.mean();
   options.std = dataset.std();
   train::RoutingShares routes;
-  const models::DynamicRouting* network = train::routing_network(*loaded.model);
   if (network != nullptr && !(a.routing.empty() && a.json.empty()))
     options.after_first_pass = [&] { routes.add(network->routing()); };
   train::Evaluator evaluator(*loaded.model, options);
   const int64_t total = a.limit > 0 ? std::min(a.limit, dataset.size()) : dataset.size();
-  fmt::print("{} on {}: {} images of {} ({}){}{}\n", a.checkpoint, device.description(), total, dataset.name(), a.split,
-             a.ms ? ", multi-scale" : "", a.flip ? ", mirrored" : "");
-  const bool terminal = isatty(STDERR_FILENO) == 1;
+  if (speaks)
+    fmt::print("{} on {}: {} images of {} ({}){}{}\n", a.checkpoint, device.description(), total, dataset.name(),
+               a.split, a.ms ? ", multi-scale" : "", a.flip ? ", mirrored" : "");
+  const bool terminal = speaks && isatty(STDERR_FILENO) == 1;
   apps::ProfiledRuns profiled(a.profile, device);
   apps::PredictionWriter predictions(a.predictions);
-  const auto result =
-      evaluator.evaluate(dataset, a.limit, [&](int64_t i, const data::Sample& sample, const data::Image& prediction) {
+  const auto result = evaluator.evaluate(
+      dataset, a.limit,
+      [&](int64_t i, const data::Sample& sample, const data::Image& prediction) {
         predictions.add(dataset.prediction_file(sample.name, prediction));
         save_pictures(a, dataset, sample, prediction);
         if (terminal) fmt::print(stderr, "\r{}/{}{}", i + 1, total, i + 1 == total ? "\r\x1b[K" : "");
         profiled.next();
-      });
+      },
+      &processes);
   predictions.finish();
+  processes.barrier();  // all pictures are there
+  if (!speaks) return;
   if (!result.measured.empty()) fmt::print("{}\n", train::measured_table(result.measured));
   if (dataset.has_labels())
     print_scores(result, dataset.classes());
@@ -158,7 +176,10 @@ int evaluate(Arguments& a) {
   const std::unique_ptr<Device> device = apps::open_device(a.common);
   const apps::LoadedModel loaded = apps::load_model(a.checkpoint, a.config, a.common.set, *device, !a.no_strict);
   if (!a.routing.empty()) train::require_routing(*loaded.model, "--routing");
+  const std::unique_ptr<Communicator> processes = Communicator::open(
+      *device, {.timeout_s = loaded.config.table("train").number("comm_timeout", {.fallback = 600, .above = 0})});
   const bool classifies = loaded.model->task() == models::Task::classification;
+  if (classifies) refuse_for_several(*processes, {{"a classifier", true}});
   if (classifies)
     apps::refuse_for_classifier(loaded.model->name(), {{"--ms", a.ms},
                                                        {"--flip", a.flip},
@@ -170,7 +191,7 @@ int evaluate(Arguments& a) {
   if (classifies)
     apps::evaluate_classes({a.checkpoint, a.split, a.json, a.routing, a.limit}, loaded, *dataset, *device);
   else
-    evaluate_segmentation(a, loaded, *dataset, *device);
+    evaluate_segmentation(a, loaded, *dataset, *device, *processes);
   return 0;
 }
 }  // namespace

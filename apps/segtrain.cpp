@@ -5,9 +5,11 @@
 
 #include <csignal>
 #include <filesystem>
+#include <optional>
 
 #include "apps/command_line.h"
 #include "apps/profile_options.h"
+#include "core/communicator.h"
 #include "core/error.h"
 #include "train/trainer.h"
 
@@ -62,26 +64,41 @@ fs::path run_path(const std::string& output, const std::string& config_path, boo
   }
 }
 
-int train_network(const std::string& config_path, const std::string& output, bool resume,
+// Process 0 speaks and writes the log; others say nothing, or on request write a log of their own beside it.
+train::RunLog::Options log_options(const Communicator& processes, const train::RunDirectory& run, bool every_rank) {
+  if (processes.rank() == 0) return {.directory = run.path()};
+  if (!every_rank) return {.directory = {}, .quiet = true};
+  const fs::path own = run.path() / "ranks" / std::to_string(processes.rank());
+  fs::create_directories(own);
+  return {.directory = own, .quiet = true};
+}
+
+int train_network(const std::string& config_path, const std::string& output, bool resume, bool log_ranks,
                   const apps::CommonOptions& common, const apps::ProfileOptions& profile) {
   StopSignals signals;
   const std::unique_ptr<Device> device = apps::open_device(common);
   const Config config = Config::load(config_path, common.set);
+  const std::unique_ptr<Communicator> processes =
+      Communicator::open(*device, {.timeout_s = train::train_settings(config).comm_timeout_s});
   const train::RunDirectory run(run_path(output, config_path, resume));
   if (!resume && fs::exists(run.latest()))
     throw FileError(run.path().string() +
                     ": holds a run already; add --resume to continue it, or choose another folder with -o");
-  train::Trainer trainer(config, *device, run);
-  const train::RunLock lock(run);
+  train::Trainer trainer(config, *device, run, models::build, processes.get());
+  processes->barrier();  // everybody has looked before anything is written
+  std::optional<train::RunLock> lock;
+  if (processes->rank() == 0) lock.emplace(run);
   if (resume) trainer.resume();
-  run.create(config);
-  train::RunLog log({.directory = run.path()});
+  if (processes->rank() == 0) run.create(config);
+  processes->barrier();
+  train::RunLog log(log_options(*processes, run, log_ranks));
   log.message(fmt::format("run directory {}", run.path().string()));
   apps::ProfiledRuns profiled(profile, *device);
   const auto outcome = trainer.run(log, [&] {  // after each step
     profiled.next();
     return signals.requested();
   });
+  processes->barrier();  // a process that ends with a code other than 0 takes the others along
   const train::Progress& p = trainer.progress();
   if (outcome == train::Trainer::Outcome::stopped) {
     log.message(fmt::format("stopped at step {}; continue with: segtrain {} -o {} --resume", p.step, config_path,
@@ -99,18 +116,20 @@ int main(int argc, char** argv) {
   CLI::App app("Trains a segmentation network or a classifier.", "segtrain");
   apps::CommonOptions common;
   std::string config, output;
-  bool resume = false, no_strict = false;
+  bool resume = false, no_strict = false, log_ranks = false;
   app.add_option("config", config, "configuration, e.g. models/drn_d_22.toml")->required();
   app.add_option("-o,--output", output, "run directory (default: runs/<name of the configuration>, numbered if taken)");
   app.add_flag("--resume", resume, "continue the run from its latest checkpoint");
   app.add_flag("--no-strict,!--strict", no_strict,
                "start from those of the weights of train.pretrained that fit, and list the others (default: --strict)");
+  app.add_flag("--log-ranks", log_ranks,
+               "of several processes (mpirun), each but the first logs to ranks/<rank> as well");
   apps::ProfileOptions profile;
   apps::add_profile_options(app, profile, "training steps after the first two");
   apps::add_device_options(app, common);
   apps::add_set_option(app, common);
   return apps::run_program(app, argc, argv, [&] {
     if (no_strict) common.set.push_back("train.pretrained_strict=false");
-    return train_network(config, output, resume, common, profile);
+    return train_network(config, output, resume, log_ranks, common, profile);
   });
 }

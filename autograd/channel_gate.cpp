@@ -25,12 +25,13 @@ Var channel_gate(const Var& x, const Var& g, bool residual) {
                 });
 }
 
-Var channel_dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step) {
+Var channel_dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step,
+                    const SampleShare& share) {
   const FunctionScope scope("channel_dropout", x.device());
   if (p == 0) return x;
   Tensor mask = Tensor::empty({x.dim(0), 1, 1, x.dim(3)}, x.dtype(), x.device());
   kernels::fill(mask, 1);
-  kernels::dropout(mask, p, seed, layer, step, mask);
+  kernels::dropout(mask, p, seed, layer, step, mask, share);
   return channel_gate(x, mask);
 }
 

@@ -200,27 +200,44 @@ Var mean(const Var& x) {
   return scale(sum(x), 1.0 / static_cast<double>(x.value().numel()));
 }
 
-Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step) {
+Var mean(const Var& x, Communicator& over) {
+  if (over.size() == 1) return mean(x);
+  const FunctionScope scope("mean", x.device());
+  const Tensor message = Tensor::empty({2}, x.dtype(), x.device());  // sum, count
+  Tensor total = message.slice(0, 1), count = message.slice(1, 1);
+  kernels::sum_to(x.value().reshape({x.value().numel()}), total);
+  kernels::fill(count, static_cast<double>(x.value().numel()));
+  over.all_reduce(message);
+  const Tensor y = binary_value(Binary::div, total, count);
+  return record("mean", {x}, y, [shape = x.shape(), count, to = &over](const Tensor& dy) -> Grads {
+    const Tensor of_all = dy.clone();
+    to->all_reduce(of_all);
+    const Tensor zero = Tensor::zeros({shape.numel()}, dy.dtype(), dy.device());
+    return {binary_value(Binary::add, zero, binary_value(Binary::div, of_all, count)).reshape(shape)};
+  });
+}
+
+Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, const SampleShare& share) {
   const FunctionScope scope("dropout", x.device());
   if (p == 0) return x;
   Tensor y = Tensor::like(x.value());
-  kernels::dropout(x.value(), p, seed, layer, step, y);
+  kernels::dropout(x.value(), p, seed, layer, step, y, share);
   // The step counter may have moved on by the time of the backward pass (gradient accumulation), so its value is kept.
-  return record("dropout", {x}, y, [p, seed, layer, at = step.clone()](const Tensor& dy) -> Grads {
+  return record("dropout", {x}, y, [p, seed, layer, share, at = step.clone()](const Tensor& dy) -> Grads {
     Tensor dx = reuse_or_like(dy);
-    kernels::dropout(dy, p, seed, layer, at, dx);
+    kernels::dropout(dy, p, seed, layer, at, dx, share);
     return {dx};
   });
 }
 
-Var drop_path(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step) {
+Var drop_path(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, const SampleShare& share) {
   const FunctionScope scope("drop_path", x.device());
   if (p == 0) return x;
   std::vector<int64_t> dims(static_cast<size_t>(x.shape().rank()), 1);
   dims.at(0) = x.dim(0);
   Tensor kept = Tensor::empty(Shape(std::span<const int64_t>(dims)), x.dtype(), x.device());  // 0 or 1 / (1 - p)
   kernels::fill(kept, 1);
-  kernels::dropout(kept, p, seed, layer, step, kept);
+  kernels::dropout(kept, p, seed, layer, step, kept, share);
   return mul(x, kept);
 }
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "autograd/tape.h"
+#include "core/communicator.h"
+#include "core/random.h"
 #include "kernels/elementwise.h"
 
 namespace segrt::autograd {
@@ -29,12 +31,14 @@ Var concat_channels(const std::vector<Var>& parts);              // along the la
 Var slice_channels(const Var& x, int64_t first, int64_t count);  // of the last dimension
 Var sum(const Var& x);                                           // all elements -> [1]
 Var mean(const Var& x);                                          // all elements -> [1]
+// The elements of all processes -> [1], the same in each. Its gradient is of the sum of what the processes make of it.
+Var mean(const Var& x, Communicator& over);
 
 // Zeroes with probability p and scales by 1/(1-p); the mask follows from (seed, layer, *step). p == 0 is the identity.
-Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step);
+Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, const SampleShare& share = {});
 
 // Stochastic depth (Huang et al. 2016): zeroes whole samples of x [N,...] with probability p and scales the others by
 // 1/(1-p); the mask follows as above. p == 0 is the identity.
-Var drop_path(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step);
+Var drop_path(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, const SampleShare& share = {});
 
 }  // namespace segrt::autograd

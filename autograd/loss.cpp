@@ -26,6 +26,7 @@ Var label_loss(const char* op, Forward forward, Backward backward_pass, const Va
   if (o.reduction != Reduction::none) {
     y = Tensor::empty({1}, each.dtype(), x.device());
     kernels::sum_to(each.reshape({each.numel()}), y);
+    if (o.reduction == Reduction::mean && o.over != nullptr) o.over->all_reduce(weight_sum);
     if (o.reduction == Reduction::mean) kernels::binary_forward(kernels::Binary::div, y, weight_sum, y);
   }
   return record(op, {x}, y,
@@ -94,6 +95,18 @@ namespace {
 kernels::UpsampleLossOptions kernel_options(const SegmentationLossOptions& o) {
   return {o.ignore_index, o.class_weight.defined() ? &o.class_weight : nullptr, o.count_ignored};
 }
+
+// From the mean over own positions to the share of the mean over all: loss * own weight / weight of all, which is 0
+// where no position counts anywhere.
+void become_share(Communicator& over, Tensor& loss, Tensor& weight_sum) {
+  if (over.size() == 1) return;
+  kernels::binary_forward(kernels::Binary::mul, loss, weight_sum, loss);
+  over.all_reduce(weight_sum);
+  Tensor divisor = Tensor::like(weight_sum);
+  kernels::fill(divisor, 1e-30);
+  kernels::binary_forward(kernels::Binary::max, weight_sum, divisor, divisor);
+  kernels::binary_forward(kernels::Binary::div, loss, divisor, loss);
+}
 }  // namespace
 
 SegmentationLoss upsample_cross_entropy(const Var& scores, const kernels::UpsampleTaps& taps, const Tensor& labels,
@@ -106,6 +119,7 @@ SegmentationLoss upsample_cross_entropy(const Var& scores, const kernels::Upsamp
   Tensor correct = Tensor::empty({1}, DType::i64, device);
   kernels::upsample_cross_entropy_forward(scores.value(), taps, labels, kernel_options(o), loss, weight_sum,
                                           log_sum_exp, correct);
+  if (o.over != nullptr) become_share(*o.over, loss, weight_sum);
   // One log-sum-exp a pixel is kept; the softmax itself is computed again from the scores.
   Var loss_var = record("upsample_cross_entropy", {scores}, loss,
                         [sv = scores.value(), taps, labels, o, log_sum_exp, weight_sum](const Tensor& dy) -> Grads {

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/op_event.h"
 #include "core/op_scope.h"
+#include "kernels/elementwise.h"
 #include "kernels/norm.h"
 
 namespace segrt::autograd {
@@ -17,15 +18,38 @@ int64_t positions(const Shape& shape) {
 // The statistics that x is normalised by.
 struct Statistics {
   Tensor mean, var;
+  Tensor count;  // [1], of the positions of all processes; undefined where only this one's count
 };
+
+// `compute` gives those of this process, which travel as one message: mean, var, count. All processes combine the same
+// messages in the same order.
+template <typename Compute>
+Statistics synchronized_statistics(int64_t count, const Tensor& weight, const BatchNormState& state,
+                                   const Compute& compute) {
+  const int64_t channels = weight.numel();
+  const Tensor message = Tensor::empty({2 * channels + 1}, weight.dtype(), weight.device());
+  Tensor mean = message.slice(0, channels), var = message.slice(channels, channels), n = message.slice(2 * channels, 1);
+  compute(mean, var);
+  kernels::fill(n, static_cast<double>(count));
+  const Tensor messages = Tensor::empty({state.processes->size(), message.numel()}, weight.dtype(), weight.device());
+  state.processes->all_gather(message, messages);
+  Statistics all{Tensor::like(weight), Tensor::like(weight), Tensor::empty({1}, weight.dtype(), weight.device())};
+  Tensor unbiased = Tensor::like(weight);
+  kernels::batch_norm_combine(messages, all.mean, all.var, unbiased, all.count);
+  Tensor running_mean = state.running_mean, running_var = state.running_var;
+  if (running_mean.defined())  // a count of 1 leaves the variance as it is
+    kernels::batch_norm_update_running(all.mean, unbiased, 1, state.momentum, running_mean, running_var);
+  return all;
+}
 
 // In training `compute` fills those of the batch, and the running ones follow them.
 template <typename Compute>
 Statistics statistics(const Shape& x, const Var& weight, const BatchNormState& state, const Compute& compute) {
-  if (!state.training) return {state.running_mean, state.running_var};
+  if (!state.training) return {state.running_mean, state.running_var, {}};
   const int64_t count = positions(x);
   if (count == 0) throw ArgumentError("batch_norm: x: training needs at least one position, got " + to_string(x));
-  Statistics batch{Tensor::like(weight.value()), Tensor::like(weight.value())};
+  if (state.synchronized()) return synchronized_statistics(count, weight.value(), state, compute);
+  Statistics batch{Tensor::like(weight.value()), Tensor::like(weight.value()), {}};
   compute(batch.mean, batch.var);
   Tensor running_mean = state.running_mean, running_var = state.running_var;
   if (running_mean.defined())
@@ -41,6 +65,8 @@ struct NormBackward {
   Tensor weight, bias;
   double eps;
   bool training, dx_wanted, affine_wanted, residual_wanted;
+  Communicator* processes;  // whose sums dx needs; nullptr: this one's
+  bool mean_weight_gradient;
 
   struct Result {
     Tensor dx, dweight, dbias, dresidual;
@@ -55,13 +81,27 @@ struct NormBackward {
       kernels::batch_norm_backward_reduce(dy, x, y_mask, p, r.dbias, r.dweight);
     }
     if (dx_wanted || residual_wanted) {
+      int64_t count = positions(x.shape());
+      Tensor sum_dy = r.dbias, sum_dy_xhat = r.dweight;
+      if (training && processes != nullptr) {  // means rather than sums: the count of all is on the device
+        const int64_t channels = weight.numel();
+        Tensor means = Tensor::empty({2 * channels}, weight.dtype(), weight.device());
+        sum_dy = means.slice(0, channels);
+        sum_dy_xhat = means.slice(channels, channels);
+        sum_dy.copy_from(r.dbias);
+        sum_dy_xhat.copy_from(r.dweight);
+        processes->all_reduce(means);
+        kernels::binary_forward(kernels::Binary::div, means, statistics.count, means);
+        count = 1;
+      }
       Tensor dx = dx_wanted ? reuse_or_like(dy) : Tensor::like(dy);
       if (residual_wanted) r.dresidual = Tensor::like(dy);
-      kernels::batch_norm_backward_apply(dy, x, y_mask, p, training ? &r.dbias : nullptr,
-                                         training ? &r.dweight : nullptr, positions(x.shape()), dx,
+      kernels::batch_norm_backward_apply(dy, x, y_mask, p, training ? &sum_dy : nullptr,
+                                         training ? &sum_dy_xhat : nullptr, count, dx,
                                          residual_wanted ? &r.dresidual : nullptr);
       if (dx_wanted) r.dx = dx;
     }
+    if (mean_weight_gradient) kernels::scale(r.dweight, 1 / static_cast<double>(positions(x.shape())), 0, r.dweight);
     return r;
   }
 };
@@ -81,7 +121,9 @@ Tensor apply(const Tensor& x, const Statistics& s, const Var& weight, const Var&
               .training = state.training,
               .dx_wanted = dx_wanted,
               .affine_wanted = weight.needs_grad() || bias.needs_grad(),
-              .residual_wanted = residual.needs_grad()};
+              .residual_wanted = residual.needs_grad(),
+              .processes = state.synchronized() ? state.processes : nullptr,
+              .mean_weight_gradient = state.synchronized() && state.mean_weight_gradient};
   return y;
 }
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/tape.h"
+#include "core/communicator.h"
 #include "kernels/conv.h"
 
 namespace segrt::autograd {
@@ -11,6 +12,15 @@ struct BatchNormState {
   double eps = 1e-5;
   double momentum = 0.1;
   bool training = false;  // batch statistics and running update, else running statistics
+  // Statistics and dx over the positions of all its processes, whose numbers may differ, and at least one each; running
+  // variance unbiased over them all. One message forward (2C+1 numbers), one backward (2C). Gradients of weight and
+  // bias stay those of this process's positions: they are summed with the other gradients. nullptr: of this process.
+  Communicator* processes = nullptr;
+  // With processes: the gradient of weight as synchronised norms of 2017 had it, divided by the number of this
+  // process's positions (Yu et al.'s code for DRN).
+  bool mean_weight_gradient = false;
+
+  bool synchronized() const { return training && processes != nullptr && processes->size() > 1; }
 };
 
 // y = act(bn(x) + residual).  x [...,C]; weight, bias [C] f32 (f64 with f64 x); residual like x or undefined.

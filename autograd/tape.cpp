@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "core/error.h"
@@ -31,7 +32,8 @@ struct Var::Node {
   Tensor grad;
   Shape shape;
   bool leaf = false;
-  std::vector<Copy> copies;  // of a leaf: at most one a type
+  std::function<void()> on_gradient;  // of a leaf
+  std::vector<Copy> copies;           // of a leaf: at most one a type
 };
 
 Var Var::parameter(Tensor value) {
@@ -51,6 +53,11 @@ const Tensor& Var::grad() const {
 void Var::set_grad(Tensor grad) {
   if (!node_ || !node_->leaf) throw ArgumentError("set_grad: only a parameter holds a gradient");
   node_->grad = std::move(grad);
+}
+
+void Var::on_gradient(std::function<void()> f) const {
+  if (!node_ || !node_->leaf) throw ArgumentError("on_gradient: only a parameter collects a gradient");
+  node_->on_gradient = std::move(f);
 }
 
 void Var::clear_grad() {
@@ -161,6 +168,17 @@ void backward(const Var& loss, const Tensor& seed) {
     if (input && seen.insert(input.get()).second) stack.emplace_back(input, 0);
   }
 
+  // Of leaves that somebody watches: how many operators that read them are still to come.
+  std::unordered_map<const Var::Node*, int64_t> readers;
+  for (const NodePtr& node : order)
+    for (const NodePtr& input : node->inputs)
+      if (input && input->on_gradient) ++readers[input.get()];
+  const auto has_passed = [&](const std::vector<NodePtr>& inputs) {
+    if (readers.empty()) return;
+    for (const NodePtr& input : inputs)
+      if (input && input->on_gradient && --readers.at(input.get()) == 0) input->on_gradient();
+  };
+
   Tensor start = Tensor::like(loss.value());
   if (seed.defined())
     start.copy_from(seed);
@@ -171,7 +189,11 @@ void backward(const Var& loss, const Tensor& seed) {
   while (!order.empty()) {
     const NodePtr node = std::move(order.back());
     order.pop_back();
-    if (node->leaf || !node->grad.defined()) continue;  // complete, or nothing flows here
+    if (node->leaf) continue;     // complete
+    if (!node->grad.defined()) {  // nothing flows here
+      has_passed(node->inputs);
+      continue;
+    }
     if (!node->backward)
       throw ArgumentError(fmt::format("backward: {} has been used by an earlier backward pass", node->op));
     const Tensor dy = std::move(node->grad);
@@ -191,6 +213,7 @@ void backward(const Var& loss, const Tensor& seed) {
                                 to_string(inputs[i]->shape)));
       accumulate(inputs[i]->grad, std::move(grads[i]));
     }
+    has_passed(inputs);
   }
 }
 

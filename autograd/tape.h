@@ -35,6 +35,9 @@ class Var {
   const Tensor& grad() const;
   void set_grad(Tensor grad);
   void clear_grad();
+  // f is called in every backward pass that comes by this leaf, once its gradient of that pass is complete, while the
+  // pass goes on: what follows may overlap with it. Empty: nobody is.
+  void on_gradient(std::function<void()> f) const;
   Var detach() const { return Var(value_); }
 
   // Mixed precision: an f32 parameter as operators see it that compute in `dtype`, bf16 or f16: the same leaf with its

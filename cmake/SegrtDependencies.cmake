@@ -42,6 +42,19 @@ else()
   set(SEGRT_ONNX_FOUND OFF)
 endif()
 
+# Several processes. Left out where nobody would start them: of a bundle, which runs where there may be no MPI, and under
+# ThreadSanitizer, which does not know MPI's own synchronisation.
+set(SEGRT_MPI_FOUND OFF)
+if(SEGRT_MPI STREQUAL "ON")
+  find_package(MPI REQUIRED COMPONENTS CXX)
+  set(SEGRT_MPI_FOUND ON)
+elseif(SEGRT_MPI STREQUAL "AUTO" AND NOT SEGRT_BUNDLE AND NOT SEGRT_SANITIZE STREQUAL "thread" AND NOT SEGRT_FUZZ)
+  find_package(MPI COMPONENTS CXX)
+  if(MPI_CXX_FOUND)
+    set(SEGRT_MPI_FOUND ON)
+  endif()
+endif()
+
 # g++'s ThreadSanitizer does not see libgomp's synchronisation and would report every parallel loop.
 if(NOT SEGRT_SANITIZE STREQUAL "thread" AND NOT SEGRT_FUZZ)
   find_package(OpenMP REQUIRED COMPONENTS CXX)
@@ -51,5 +64,6 @@ if(SEGRT_CUDA STREQUAL "ON")
   find_package(CUDAToolkit REQUIRED)
   find_path(SEGRT_CUDNN_INCLUDE cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
   find_library(SEGRT_CUDNN_LIBRARY cudnn HINTS ${CUDAToolkit_LIBRARY_DIR})
+  find_path(SEGRT_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
   find_library(SEGRT_NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
 endif()

@@ -59,6 +59,17 @@ class Rng {
   int used_ = 4;
 };
 
+// Where the samples of a process's batch stand in the batch of all processes: sample n is sample first + n * stride.
+// What is drawn for a sample follows from that place, not from the process.
+struct SampleShare {
+  int64_t first = 0, stride = 1;
+  // The number, in the whole batch, of element i of this process's part; `per_sample` elements are a sample.
+  SEGRT_HOST_DEVICE int64_t element(int64_t i, int64_t per_sample) const {
+    return (first + i / per_sample * stride) * per_sample + i % per_sample;
+  }
+  bool whole() const { return first == 0 && stride == 1; }
+};
+
 // One 64-bit stream id from several counters (epoch, sample, ...): splitmix64 over the list, order-sensitive.
 uint64_t stream_of(std::initializer_list<uint64_t> counters);
 // The same for kernels, which have no lists: stream_of({a, b}) = mix_stream(mix_stream(kStreamOrigin, a), b).

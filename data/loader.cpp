@@ -26,7 +26,9 @@ Loader::Loader(const Dataset& dataset, const Transform& transform, Device& devic
     : dataset_(dataset), transform_(transform), options_(options), pool_(std::make_shared<HostPool>(device)) {
   check();
   const int64_t count = dataset.size(), world = options.world, size = options.batch_size;
-  const int64_t mine = options.drop_last ? count / world : (count - options.rank + world - 1) / world;
+  const int64_t mine = options.drop_last ? count / world
+                       : options.wrap    ? (count + world - 1) / world
+                                         : (count - options.rank + world - 1) / world;
   batches_per_epoch_ = options.drop_last ? mine / size : (mine + size - 1) / size;
   if (batches_per_epoch_ == 0)
     throw ArgumentError(fmt::format("loader: {} has {} samples, not enough for one batch of {} in each of {} processes",
@@ -73,8 +75,11 @@ std::vector<int64_t> Loader::samples_of(LoaderPosition position) {
   std::vector<int64_t> samples;
   const int64_t begin = position.batch * options_.batch_size;
   for (int64_t k = begin; k < begin + options_.batch_size; ++k) {
-    const auto at = static_cast<size_t>(k * options_.world + options_.rank);
-    if (at < order_.size()) samples.push_back(order_[at]);
+    const int64_t at = k * options_.world + options_.rank, size = dataset_.size();
+    // With wrap the last round of the processes is filled up from the start.
+    const int64_t end =
+        options_.wrap && !options_.drop_last ? (size + options_.world - 1) / options_.world * options_.world : size;
+    if (at < end) samples.push_back(order_[static_cast<size_t>(at % size)]);
   }
   return samples;
 }

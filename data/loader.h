@@ -40,6 +40,9 @@ class Loader {
     // Process `rank` of `world` takes every world-th sample of the epoch's order. With drop_last all processes have
     // equally many batches, and batch b of all of them together is batch b of one process with world times the size.
     int rank = 0, world = 1;
+    // Without drop_last: where the samples do not divide by the processes, the order starts over, so that all have
+    // equally many. Training needs that; in an evaluation no sample may come twice.
+    bool wrap = false;
   };
 
   // Dataset, transform and device must outlive the loader, the device also its batches. Threads start with the first

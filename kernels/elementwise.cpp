@@ -69,17 +69,21 @@ void scale(const Tensor& x, double alpha, double beta, Tensor& y) {
       x, [&] { cuda::scale(x, alpha, beta, y); }, [&] { cpu::scale(x, alpha, beta, y); });
 }
 
-void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, Tensor& y) {
+void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, Tensor& y,
+             const SampleShare& share) {
   require_float("dropout", "x", x);
   if (!(p >= 0 && p < 1)) throw ArgumentError(fmt::format("dropout: p: expected 0 <= p < 1, got {}", p));
   require_shape("dropout", "step", step, Shape{1});
   require_dtype("dropout", "step", step, {DType::i64});
   require_device("dropout", "step", step, x);
   require_same("dropout", "x", x, "y", y);
+  require(share.whole() || x.rank() >= 1, "dropout", "x: expected [N,...] with a share of a batch, got " + describe(x));
+  require(share.first >= 0 && share.stride >= 1, "dropout", "share: expected first >= 0 and stride >= 1");
   if (x.numel() == 0) return;
   const OpScope scope("dropout", y, [&] { return OpWork{bytes_of(x, y)}; });
   on_device(
-      x, [&] { cuda::dropout(x, p, seed, layer, step, y); }, [&] { cpu::dropout(x, p, seed, layer, step, y); });
+      x, [&] { cuda::dropout(x, p, seed, layer, step, y, share); },
+      [&] { cpu::dropout(x, p, seed, layer, step, y, share); });
 }
 
 void normalize_u8(const Tensor& x, const Normalization& n, Tensor& y) {

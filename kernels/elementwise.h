@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "core/random.h"
 #include "core/tensor.h"
 
 namespace segrt::kernels {
@@ -60,8 +61,9 @@ void cast_many(const std::vector<CastPair>& pairs);
 
 // y = x * mask / (1 - p), mask[i] = uniform(seed, stream_of(layer, *step), i) >= p. step: i64 [1] on the device, so
 // that a captured step draws anew each replay. The backward pass is the same call on dy: the mask is recomputed, never
-// stored.
-void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, Tensor& y);
+// stored. With a share, x [N,...] is part of a larger batch, and i counts in that.
+void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, Tensor& y,
+             const SampleShare& share = {});
 
 // y[..., offset : offset + C] = x for concatenation by slices; copies between a contiguous tensor and a channel slice
 // of a wider one.

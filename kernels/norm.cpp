@@ -56,6 +56,27 @@ void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t 
       [&] { cpu::batch_norm_from_sums(sum, sum_squares, count, mean, var); });
 }
 
+void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tensor& unbiased_var, Tensor& count) {
+  constexpr std::string_view kOp = "batch_norm_combine";
+  require_rank(kOp, "messages", messages, 2);
+  require_dtype(kOp, "messages", messages, {DType::f32, DType::f64});
+  require_float(kOp, "messages", messages);  // no f64 on CUDA
+  require(messages.dim(0) >= 1 && messages.dim(1) % 2 == 1, kOp,
+          "messages: expected [R, 2C+1], got " + describe(messages));
+  const Shape channels{messages.dim(1) / 2};
+  for (const auto& [name, t] : {std::pair{"mean", &mean}, {"var", &var}, {"unbiased_var", &unbiased_var}})
+    require_shape(kOp, name, *t, channels);
+  require_shape(kOp, "count", count, {1});
+  for (const Tensor* t : {&mean, &var, &unbiased_var, &count}) {
+    require_device(kOp, "statistics", *t, messages);
+    require_dtype(kOp, "statistics", *t, {messages.dtype()});
+  }
+  const OpScope scope(kOp, mean, [&] { return OpWork{bytes_of(messages, mean, var, unbiased_var)}; });
+  on_device(
+      messages, [&] { cuda::batch_norm_combine(messages, mean, var, unbiased_var, count); },
+      [&] { cpu::batch_norm_combine(messages, mean, var, unbiased_var, count); });
+}
+
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,
                                Tensor& running_mean, Tensor& running_var) {
   constexpr std::string_view kOp = "batch_norm_update_running";

@@ -23,6 +23,12 @@ void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t 
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,
                                Tensor& running_mean, Tensor& running_var);
 
+// The statistics of all processes' positions from those of each. messages [R, 2C+1]: row r is mean [C], var [C]
+// (biased) and the count of process r, which may be 0. Combined in the order of the rows by Chan et al.'s rule in f64,
+// so that nothing is lost where |mean| >> std. mean, var (biased), unbiased_var (var * count / (count - 1); count 1
+// keeps the biased value): [C]; count [1]: the sum of the counts. All f32 (CPU: or f64).
+void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tensor& unbiased_var, Tensor& count);
+
 struct BatchNormParams {
   const Tensor& mean;    // [C]
   const Tensor& var;     // [C], biased

@@ -135,7 +135,7 @@ void DabNet::require_image(const Var& image) const {
   if (image.shape().rank() != 4 || image.dim(1) % multiple != 0 || image.dim(2) % multiple != 0)
     throw ArgumentError(name() + ": image: expected [N,H,W,3] with sides that are multiples of " +
                         std::to_string(multiple) + ", got " + to_string(image.shape()));
-  if (training() && image.dim(0) < 2)
+  if (training() && image.dim(0) * (norms_over != nullptr ? norms_over->size() : 1) < 2)
     throw ArgumentError(name() + ": image: expected 2 images or more in training, got " + to_string(image.shape()) +
                         ": its attention has batch norms over one value a channel and image");
 }

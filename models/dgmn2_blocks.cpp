@@ -64,7 +64,8 @@ Dgmn2Block::Dgmn2Block(const Options& o, nn::Init& init)
 
 Var Dgmn2Block::forward(const Var& x, double drop_path, const Tensor& step, Var* attended) const {
   const auto kept = [&](const Var& branch, uint64_t number) {
-    return training() ? autograd::drop_path(branch, drop_path, seed_, 2 * layer_ + number, step) : branch;
+    return training() ? autograd::drop_path(branch, drop_path, seed_, 2 * layer_ + number, step, sample_share())
+                      : branch;
   };
   const Var attention = attn_.forward(norm1_.forward(x));
   if (attended != nullptr) *attended = attention;

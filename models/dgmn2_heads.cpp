@@ -90,7 +90,7 @@ Var Dgmn2FpnHead::forward(const Dgmn2Backbone::Maps& maps, int, int, const Tap& 
   }
   // The norm counts training passes on the device and in checkpoints: a resumed run draws what it would have drawn.
   const Tensor step = branches_[0][0]->norm().batches().reshape({1});
-  if (training()) sum = autograd::channel_dropout(sum, dropout_, seed_, 0x66706e, step);
+  if (training()) sum = autograd::channel_dropout(sum, dropout_, seed_, 0x66706e, step, sample_share());
   return conv_seg_.forward(sum);  // [N,H/4,W/4,classes]
 }
 

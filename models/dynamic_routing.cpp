@@ -8,6 +8,7 @@
 #include "autograd/routing.h"
 #include "core/error.h"
 #include "core/random.h"
+#include "kernels/elementwise.h"
 
 namespace segrt::models {
 namespace {
@@ -145,7 +146,12 @@ Tensor DynamicRouting::drop_factor(int layer, int cell, int64_t batch) const {
     uniforms = drop_uniforms(cell, batch);
   } else {
     Rng rng(static_cast<uint64_t>(step_), static_cast<uint64_t>(cell));
-    for (int64_t n = 0; n < batch; ++n) uniforms.push_back(rng.uniform());
+    // One number a sample of the batch of all processes, of which this process's are kept.
+    const SampleShare& share = sample_share();
+    for (int64_t n = 0, at = 0; n < batch; ++n, ++at) {
+      for (; at < share.first + n * share.stride; ++at) rng.uniform();
+      uniforms.push_back(rng.uniform());
+    }
   }
   std::vector<float> factors;
   for (const double u : uniforms) factors.push_back(u < keep ? static_cast<float>(1 / keep) : 0.0f);
@@ -208,16 +214,27 @@ void DynamicRouting::begin_step(int64_t step, int64_t total_steps) {
 Var DynamicRouting::expected_mflops() const {
   std::vector<Var> gates;
   for (const CellState& s : states_) gates.push_back(s.gates);
-  return autograd::expected_cost(autograd::concat_channels(gates), costs_);  // of [N,T]
+  const Var all = autograd::concat_channels(gates);  // [N,T]
+  kernels::RoutingCosts costs = costs_;
+  if (all.dtype() == DType::f64)  // of a network whose parameters are f64, as tests have it
+    for (Tensor* t : {&costs.body, &costs.path}) {
+      Tensor wide = Tensor::empty(t->shape(), DType::f64, t->device());
+      kernels::cast(*t, wide);
+      *t = wide;
+    }
+  return autograd::expected_cost(all, costs);
 }
 
 // weight * ramp * (mean E / total - mu)^2, from 40 % of the training on; the ramp takes 2 %.
 std::vector<AuxiliaryLoss> DynamicRouting::auxiliary_losses() {
   const double t = step_rate();
   if (!options_.lattice.gated || options_.budget_weight == 0 || t < kBudgetStart) return {};
-  const Var share = autograd::scale(autograd::mean(expected_mflops()), 1 / options_.budget_total, -options_.budget_mu);
+  const Var mflops =
+      averages_over != nullptr ? autograd::mean(expected_mflops(), *averages_over) : autograd::mean(expected_mflops());
+  const Var share = autograd::scale(mflops, 1 / options_.budget_total, -options_.budget_mu);
   const double ramp = std::min(1.0, (t - kBudgetStart) / kBudgetRamp);
-  return {{"budget", autograd::scale(autograd::mul(share, share), options_.budget_weight * ramp)}};
+  const double processes = averages_over != nullptr ? averages_over->size() : 1;
+  return {{"budget", autograd::scale(autograd::mul(share, share), options_.budget_weight * ramp / processes)}};
 }
 
 Routing DynamicRouting::routing() const {

@@ -14,8 +14,12 @@ using nn::Act;
 
 const int32_t* flag(const Tensor& flags, CellFlag which) { return flags.data<int32_t>() + static_cast<int>(which); }
 bool none_closed(const Tensor& factors) {  // [N,1+S] on a CPU
+  const auto closed = [&](int64_t n) {
+    const int64_t at = n * factors.dim(1);
+    return factors.dtype() == DType::f64 ? factors.data<double>()[at] != 0 : factors.data<float>()[at] != 0;
+  };
   for (int64_t n = 0; n < factors.dim(0); ++n)
-    if (factors.data<float>()[n * factors.dim(1)] != 0) return false;
+    if (closed(n)) return false;
   return true;
 }
 CellFlag path_flag(int slot) { return static_cast<CellFlag>(static_cast<int>(CellFlag::path0) + slot); }
@@ -99,7 +103,9 @@ void Cell::append_terms(const CellState& s, PathKind path, std::vector<RoutedTer
   if (path == PathKind::up) return add(s.up, 1 + slot(path), true);
   if (path == PathKind::down) return add(s.down, 1 + slot(path), false);
   // The raw input counts for closed samples alone. Where looking costs nothing, it is left out when there are none.
-  const bool looks = options_.gated && s.factors.device().is_cpu() && !s.factors.device().op_observer;
+  // Not with norms over several processes: these compute the same operators in the same order, whatever their samples.
+  const bool looks = options_.gated && s.factors.device().is_cpu() && !s.factors.device().op_observer &&
+                     pointwise1_.norm->processes() == nullptr;
   const bool may_pass = options_.gated && !(looks && none_closed(s.factors.value()));
   if (may_pass) add(s.input, 0, false);
   add(s.body, 1, false);

@@ -70,7 +70,7 @@ Var InvertedResidual::forward(const Var& x) const {                             
   if (!drops) return nn::conv_bn(*project_, *project_bn_, y, Act::none, adds_input() ? x : Var());
   y = nn::conv_bn(*project_, *project_bn_, y, Act::none);
   const Tensor step = project_bn_->batches().reshape({1});
-  return autograd::add(autograd::drop_path(y, options_.drop_path, seed_, options_.layer, step), x);
+  return autograd::add(autograd::drop_path(y, options_.drop_path, seed_, options_.layer, step, sample_share()), x);
 }
 
 EfficientNetB1::EfficientNetB1(const Options& o, nn::Init& init)

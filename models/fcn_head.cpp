@@ -22,7 +22,8 @@ FcnHead::FcnHead(const Options& o, nn::Init& init)
 Var FcnHead::forward(const Var& x) const {
   Var y = conv_.forward(x);
   // The norm counts training passes on the device and in checkpoints: a resumed run draws what it would have drawn.
-  if (training()) y = autograd::channel_dropout(y, dropout_, seed_, layer_, conv_.norm().batches().reshape({1}));
+  if (training())
+    y = autograd::channel_dropout(y, dropout_, seed_, layer_, conv_.norm().batches().reshape({1}), sample_share());
   return classify_.forward(y);
 }
 

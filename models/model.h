@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/communicator.h"
 #include "core/config.h"
 #include "nn/module.h"
 #include "nn/segmentation.h"
@@ -40,8 +41,9 @@ struct Preprocessing {
 
 // A loss of the network's own making, beside the heads': a penalty on what it computed in the forward pass.
 struct AuxiliaryLoss {
-  std::string name;  // in logs: "budget"
-  Var value;         // f32 [1], weighted: it is added to the loss as it is
+  std::string name;            // in logs: "budget"
+  Var value;                   // f32 [1], weighted: it is added to the loss as it is
+  bool is_percentage = false;  // for the logs alone, and no part of the loss
 };
 
 class Model : public nn::Module {
@@ -83,6 +85,12 @@ class Model : public nn::Module {
   const std::string& name() const { return name_; }
   Task task() const { return task_; }
   int classes() const { return classes_; }
+
+  // Where set, a mean over the batch is one over the batches of all these processes, and an auxiliary loss is this
+  // process's share of theirs: the shares add up. Else each process has its own.
+  Communicator* averages_over = nullptr;
+  // The processes that the batch norms are over (nn::synchronize_batch_norms); nullptr: this one.
+  const Communicator* norms_over = nullptr;
 
   // Called with the name ("layer3") and value of intermediate maps when set.
   std::function<void(std::string_view name, const Var& value)> tap;

@@ -227,7 +227,15 @@ autograd::BatchNormState BatchNorm::state() const {
           .running_var = running_var_,
           .eps = options_.eps,
           .momentum = options_.momentum,
-          .training = training()};
+          .training = training(),
+          .processes = processes_,
+          .mean_weight_gradient = mean_weight_gradient_};
+}
+
+void synchronize_batch_norms(Module& network, Communicator* processes, bool mean_weight_gradient) {
+  network.visit_modules([&](const std::string&, Module& module) {
+    if (auto* norm = dynamic_cast<BatchNorm*>(&module)) norm->synchronize(processes, mean_weight_gradient);
+  });
 }
 
 void BatchNorm::count_batch() const {

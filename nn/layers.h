@@ -79,6 +79,12 @@ class BatchNorm final : public Module {
   const Tensor& running_mean() const { return running_mean_; }
   const Tensor& running_var() const { return running_var_; }
   const Tensor& batches() const { return batches_; }  // i64 []: training passes so far
+  // Statistics over several processes (autograd/norm.h); nullptr: of this one. They must outlive the layer's use.
+  Communicator* processes() const { return processes_; }
+  void synchronize(Communicator* processes, bool mean_weight_gradient = false) {
+    processes_ = processes;
+    mean_weight_gradient_ = mean_weight_gradient;
+  }
   // The share of a batch in the running statistics; 1 makes them those of the last batch.
   void set_momentum(double momentum) { options_.momentum = momentum; }
 
@@ -93,7 +99,12 @@ class BatchNorm final : public Module {
   Tensor& running_mean_;
   Tensor& running_var_;
   Tensor& batches_;
+  Communicator* processes_ = nullptr;
+  bool mean_weight_gradient_ = false;
 };
+
+// BatchNorm::synchronize for every batch norm in a network.
+void synchronize_batch_norms(Module& network, Communicator* processes, bool mean_weight_gradient = false);
 
 // act(bn(conv(x)) + residual). In inference the norm is folded into the convolution's weights and all of it is one
 // kernel; in training the convolution may compute the norm's statistics (autograd::conv_batch_norm).

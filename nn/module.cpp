@@ -47,6 +47,10 @@ void Module::set_training(bool on) {
   visit_modules([on](const std::string&, Module& m) { m.training_ = on; });
 }
 
+void Module::set_sample_share(const SampleShare& share) {
+  visit_modules([&share](const std::string&, Module& m) { m.sample_share_ = share; });
+}
+
 void Module::clear_grads() {
   visit_parameters([](const std::string&, Parameter& p) { p.var.clear_grad(); });
 }

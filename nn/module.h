@@ -11,6 +11,7 @@
 
 #include "autograd/tape.h"
 #include "core/op_scope.h"
+#include "core/random.h"
 #include "nn/init.h"
 
 namespace segrt::nn {
@@ -50,6 +51,10 @@ class Module {
   // Training mode: batch statistics, dropout. Applies to the subtree.
   void set_training(bool on);
   bool training() const { return training_; }
+  // What dropout and stochastic depth draw follows from where samples stand in the batch of all processes. Applies to
+  // the subtree.
+  void set_sample_share(const SampleShare& share);
+  const SampleShare& sample_share() const { return sample_share_; }
   void clear_grads();
   int64_t parameter_count();  // elements of all parameters, trained or not
   // From the root: "layer3.0.conv1"; of a root, its own name or "network". For scopes, whose trees are complete.
@@ -90,6 +95,7 @@ class Module {
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<Child> children_;
   bool training_ = false;
+  SampleShare sample_share_;
   std::string name_;  // as a child; of a root, what it calls itself
   const Module* parent_ = nullptr;
   mutable std::string path_;  // made on first use

@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build ccache git
   libeigen3-dev libtoml11-dev doctest-dev libstb-dev libdnnl-dev libcli11-dev libfmt-dev
-  nlohmann-json3-dev libboost-context-dev zlib1g-dev libonnx-dev libprotobuf-dev libmatio-dev
+  nlohmann-json3-dev libboost-context-dev zlib1g-dev libonnx-dev libprotobuf-dev libmatio-dev libopenmpi-dev openmpi-bin
 )
 command -v python3 >/dev/null || packages+=(python3)  # for tests of scripts
 

@@ -83,6 +83,7 @@ void save_checkpoint(const fs::path& path, models::Model& model, const Optimizer
                             {"step", progress.step},
                             {"best_score", progress.best_score},
                             {"best_epoch", progress.best_epoch},
+                            {"step_images", progress.step_images},
                             {"train_seconds", progress.train_seconds}};
   write_safetensors(path.string(), tensors,
                     {{"format", kFormat},
@@ -107,6 +108,7 @@ Progress load_checkpoint(const fs::path& path, models::Model& model, Optimizer& 
     json.at("step").get_to(p.step);
     json.at("best_score").get_to(p.best_score);
     json.at("best_epoch").get_to(p.best_epoch);
+    p.step_images = json.value("step_images", int64_t{0});  // absent in files of one process
     json.at("train_seconds").get_to(p.train_seconds);
   } catch (const nlohmann::json::exception& e) {
     throw FileError(path.string() + ": its \"progress\" is damaged: " + e.what());

@@ -23,6 +23,7 @@ struct Progress {
   int64_t step = 0;        // updates done
   double best_score = -1;  // of the validation score that picks the best checkpoint
   int best_epoch = -1;
+  int64_t step_images = 0;   // images of a step, of all processes; 0: not known
   double train_seconds = 0;  // time spent training, over all starts
 };
 

@@ -58,6 +58,32 @@ void collect(const Evaluator::Measurements& measurements, std::vector<Evaluator:
     ++found->images;
   }
 }
+// The figures of all processes' images. A name is known to those processes alone that had an image with it: all have
+// the same networks, and a process without any image gets the names from nobody and adds nothing.
+void add_up(Communicator& processes, std::vector<Evaluator::Measured>& all) {
+  const std::unique_ptr<Device> cpu = Device::create("cpu");
+  const std::vector<int64_t> counts = processes.all_gather(static_cast<int64_t>(all.size()));
+  const int64_t names = *std::max_element(counts.begin(), counts.end());
+  if (names == 0) return;
+  std::vector<double> own;
+  for (const Evaluator::Measured& m : all) own.insert(own.end(), {m.mean, m.min, m.max, static_cast<double>(m.images)});
+  own.resize(static_cast<size_t>(4 * names));
+  const Tensor rows = Tensor::empty({processes.size(), 4 * names}, DType::f64, *cpu);
+  processes.all_gather(Tensor::from<double>({4 * names}, own, *cpu), rows);
+  const std::vector<double> figures = rows.to_vector<double>();
+  for (size_t k = 0; k < all.size(); ++k) {
+    Evaluator::Measured sum{all[k].name, 0, all[k].min, all[k].max, 0};
+    for (size_t at = 4 * k; at < figures.size(); at += static_cast<size_t>(4 * names)) {
+      const auto images = static_cast<int64_t>(figures[at + 3]);
+      if (images == 0) continue;
+      sum.mean += figures[at];
+      sum.min = std::min(sum.min, figures[at + 1]);
+      sum.max = std::max(sum.max, figures[at + 2]);
+      sum.images += images;
+    }
+    all[k] = sum;
+  }
+}
 }  // namespace
 
 Evaluator::Evaluator(models::Model& model, Options options)
@@ -212,7 +238,10 @@ Tensor Evaluator::combined(const data::Image& base, int height, int width) {
   return mean;
 }
 
-Evaluator::Result Evaluator::evaluate(const data::Dataset& dataset, int64_t limit, const OnImage& on_image) {
+Evaluator::Result Evaluator::evaluate(const data::Dataset& dataset, int64_t limit, const OnImage& on_image,
+                                      Communicator* processes) {
+  const int64_t first = processes != nullptr ? processes->rank() : 0,
+                stride = processes != nullptr ? processes->size() : 1;
   const int classes = model_.classes();
   const int64_t count = limit > 0 ? std::min(limit, dataset.size()) : dataset.size();
   Tensor confusion = Tensor::zeros({classes, classes}, DType::i64, device_);
@@ -222,10 +251,10 @@ Evaluator::Result Evaluator::evaluate(const data::Dataset& dataset, int64_t limi
     return std::async(std::launch::async, [&dataset, i] { return dataset.load(i); });
   };
   std::future<data::Sample> next;  // decoded while the network runs on the one before
-  if (count > 0) next = load(0);
-  for (int64_t i = 0; i < count; ++i) {
+  if (first < count) next = load(first);
+  for (int64_t i = first; i < count; i += stride) {
     const data::Sample sample = next.get();
-    if (i + 1 < count) next = load(i + 1);
+    if (i + stride < count) next = load(i + stride);
     const Tensor prediction = predict(sample.image);
     collect(measurements_, result.measured);
     if (!sample.label.empty()) {
@@ -233,6 +262,10 @@ Evaluator::Result Evaluator::evaluate(const data::Dataset& dataset, int64_t limi
       kernels::confusion_matrix(label, prediction, confusion);
     }
     if (on_image) on_image(i, sample, to_image(prediction));
+  }
+  if (processes != nullptr && stride > 1) {
+    processes->all_reduce(confusion);
+    add_up(*processes, result.measured);
   }
   for (Measured& m : result.measured) m.mean /= static_cast<double>(m.images);
   result.confusion = confusion.to_vector<int64_t>();

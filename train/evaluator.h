@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/communicator.h"
 #include "data/dataset.h"
 #include "kernels/elementwise.h"
 #include "models/captured_inference.h"
@@ -74,7 +75,10 @@ class Evaluator {
   using OnImage = std::function<void(int64_t index, const data::Sample& sample, const data::Image& prediction)>;
   // Predicts the first `limit` samples (0: all) and counts them against their labels. Samples without a label are
   // predicted only.
-  Result evaluate(const data::Dataset& dataset, int64_t limit = 0, const OnImage& on_image = nullptr);
+  // With several processes each predicts every size-th sample, and sees on_image for those; all have the same result,
+  // the confusion matrix to the last integer that of one process.
+  Result evaluate(const data::Dataset& dataset, int64_t limit = 0, const OnImage& on_image = nullptr,
+                  Communicator* processes = nullptr);
 
  private:
   size_t passes() const { return options_.edges.empty() ? options_.scales.size() : options_.edges.size(); }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "models/model.h"
+#include "train/data_parallel.h"
 
 namespace segrt::train {
 
@@ -16,6 +17,11 @@ struct NetworkLoss {
 // x: a batch as the network wants it. labels, on the same device: u8 [N,H,W], of which pixels of `ignore_index` do not
 // count; for a classifier i64 [N], and the loss is the mean cross-entropy over the images. Throws ArgumentError where a
 // classifier gives more than one cell of scores an image.
-NetworkLoss network_loss(models::Model& model, const Tensor& x, const Tensor& labels, int ignore_index);
+// With `parallel`, total and auxiliary losses are this process's shares: those of all processes add up to the loss as
+// DataParallel's options have it, and to what the logs are to show.
+NetworkLoss network_loss(models::Model& model, const Tensor& x, const Tensor& labels, int ignore_index,
+                         const DataParallel* parallel = nullptr);
+// The same figures, added up over the processes: [1] each, the same in all.
+NetworkLoss over_processes(const NetworkLoss& share, const DataParallel& parallel);
 
 }  // namespace segrt::train

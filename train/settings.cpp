@@ -122,6 +122,30 @@ std::optional<SlidingWindow> window_settings(const Config& eval) {
 }
 }  // namespace
 
+namespace {
+// Networks whose authors averaged over all pixels of a step, wherever they were computed; elsewhere each process took
+// the mean over its own.
+LossAverage published_average(const Config& config) {
+  return config.table("model").text("name", {.fallback = ""}).starts_with("drn_") ? LossAverage::global
+                                                                                  : LossAverage::per_process;
+}
+
+void parallel_settings(const Config& config, TrainSettings& s) {
+  const Config train = config.table("train");
+  const bool global = published_average(config) == LossAverage::global;
+  s.parallel.loss_average = train.choice("loss_average", {"per_process", "global"},
+                                         {.fallback = global ? "global" : "per_process"}) == "global"
+                                ? LossAverage::global
+                                : LossAverage::per_process;
+  s.parallel.sync_bn = train.boolean("sync_bn", {.fallback = true});
+  s.parallel.mean_weight_gradient =
+      train.choice("sync_bn_scale_gradient", {"sum", "mean"}, {.fallback = "sum"}) == "mean";
+  s.parallel.bucket_bytes =
+      static_cast<int64_t>(train.number("bucket_mb", {.fallback = 16, .max = 1024, .above = 0}) * (1 << 20));
+  s.comm_timeout_s = train.number("comm_timeout", {.fallback = 600, .above = 0});
+}
+}  // namespace
+
 TrainSettings train_settings(const Config& config) {
   const Config train = config.table("train");
   TrainSettings s;
@@ -154,13 +178,15 @@ TrainSettings train_settings(const Config& config) {
   s.deterministic = train.boolean("deterministic", {.fallback = true});
   s.capture = train.boolean("capture", {.fallback = true});
   s.checkpoint_every_steps = train.integer("checkpoint_every_steps", {.fallback = 0, .min = 0});
-  s.checkpoint_every = train.integer32("checkpoint_every", {.fallback = s.checkpoint_every_steps > 0 ? 0 : 1, .min = 0});
+  s.checkpoint_every =
+      train.integer32("checkpoint_every", {.fallback = s.checkpoint_every_steps > 0 ? 0 : 1, .min = 0});
   s.keep = train.integer32("keep", {.fallback = 3, .min = 1});
   s.log_every = train.integer32("log_every", {.fallback = 20, .min = 1});
   s.max_minutes = train.number("max_minutes", {.fallback = 0, .min = 0});
   s.precise_bn_batches = train.integer32("precise_bn_batches", {.fallback = 0, .min = 0});
   s.pretrained = train.text("pretrained", {.fallback = ""});
   s.pretrained_strict = train.boolean("pretrained_strict", {.fallback = true});
+  parallel_settings(config, s);
   return s;
 }
 

@@ -9,6 +9,7 @@
 #include "core/config.h"
 #include "core/dtype.h"
 #include "data/random_resized_crop.h"
+#include "train/data_parallel.h"
 #include "train/data_settings.h"
 #include "train/optimizer.h"
 #include "train/sliding_window.h"
@@ -37,6 +38,8 @@ struct TrainSettings {
   double max_minutes = 0;              // stop cleanly after this much training; 0: no limit
   std::string pretrained;              // weights to start from
   bool pretrained_strict = true;       // an error where they do not fit
+  DataParallel::Options parallel;      // of several processes
+  double comm_timeout_s = 600;         // of a wait for another process
 };
 TrainSettings train_settings(const Config& config);
 

@@ -29,14 +29,16 @@ struct Trainer::Window {
   double stall_at_start = 0;
 };
 
-Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const ModelBuilder& build)
+Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const ModelBuilder& build,
+                 Communicator* processes)
     : config_(config),
       device_(device),
       run_(std::move(run)),
       data_settings_(data_settings(config)),
       settings_(train_settings(config)),
       validate_settings_(validate_settings(config)),
-      eval_settings_(eval_settings(config)) {
+      eval_settings_(eval_settings(config)),
+      processes_(processes != nullptr && processes->size() > 1 ? processes : nullptr) {
   device_.set_deterministic(settings_.deterministic);
   set_f32_products(device_, settings_.tf32);
   train_set_ = make_dataset(config, "train");
@@ -54,7 +56,10 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
                                            data::Loader::Options{.batch_size = settings_.batch,
                                                                  .workers = data_settings_.workers,
                                                                  .drop_last = settings_.drop_last,
-                                                                 .seed = data_settings_.seed});
+                                                                 .seed = data_settings_.seed,
+                                                                 .rank = first() ? 0 : processes_->rank(),
+                                                                 .world = size(),
+                                                                 .wrap = true});
 
   normalization_ = input_normalization(*model_, train_set_->mean(), train_set_->std());
 
@@ -66,9 +71,15 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
   schedule.steps_per_unit = settings_.schedule_per_epoch ? batches : 1;
   schedule.total = settings_.schedule_per_epoch ? settings_.epochs : total_steps_;
   optimizer_ = Optimizer::create(*model_, settings_.optimizer);
+  progress_.step_images = int64_t{settings_.batch} * size();
+  if (processes_ != nullptr) {
+    parallel_ = std::make_unique<DataParallel>(*model_, *processes_, settings_.parallel);
+    parallel_->broadcast_state();
+  }
   step_ = std::make_unique<TrainingStep>(
       *model_, *optimizer_,
-      TrainingStep::Options{.ignore_index = train_set_->classes().ignore_index, .capture = settings_.capture});
+      TrainingStep::Options{.ignore_index = train_set_->classes().ignore_index, .capture = settings_.capture},
+      parallel_.get());
 }
 
 Trainer::~Trainer() = default;
@@ -98,6 +109,14 @@ void Trainer::check_data() const {
 
 void Trainer::resume() {
   progress_ = load_checkpoint(run_.latest(), *model_, *optimizer_);
+  const int64_t step_images = int64_t{settings_.batch} * size();
+  // Position, schedule and length of the training are counted in steps of so many images.
+  if (progress_.step_images != 0 && progress_.step_images != step_images && size() > 1)
+    throw config_.error("train.batch",
+                        fmt::format("{} images a step over all processes, as {} has been trained with",
+                                    progress_.step_images, run_.latest().string()),
+                        fmt::format("{} in each of {} processes", settings_.batch, size()));
+  progress_.step_images = step_images;
   loader_->seek({progress_.epoch, progress_.batch});
   last_saved_step_ = progress_.step;
   if (optimizer_->loss_scale().defined()) skipped_steps_ = static_cast<int64_t>(optimizer_->skipped_steps().item());
@@ -113,8 +132,9 @@ void Trainer::step(Window& window) {
                window.losses.add(total, auxiliary);
                if (checks_each_step()) check_losses(window);
              });
-  window.images += batch_->size;
+  window.images += int64_t{batch_->size} * size();
   ++progress_.step;
+  if (processes_ != nullptr) processes_->report_step(progress_.step);
   progress_.epoch = static_cast<int>(loader_->position().epoch);
   progress_.batch = loader_->position().batch;
 }
@@ -206,7 +226,8 @@ Trainer::Outcome Trainer::run(RunLog& log, const std::function<bool()>& stop_req
       device_.description(), train_set_->size(), val_set_->size(), model_->parameter_count(),
       settings_.iterations > 0 ? fmt::format("{} iterations", settings_.iterations)
                                : fmt::format("{} epochs of {}", settings_.epochs, loader_->batches_per_epoch()),
-      settings_.batch));
+      processes_ == nullptr ? std::to_string(settings_.batch)
+                            : fmt::format("{} x {}", processes_->size(), settings_.batch)));
   Window window{LossWindow(device_, settings_.log_every)};
   model_->set_training(true);
   Outcome outcome = Outcome::finished;
@@ -234,12 +255,9 @@ Trainer::Outcome Trainer::run(RunLog& log, const std::function<bool()>& stop_req
       if (!checks_each_step()) check_losses(window);
       save(log, is_best);
     }
-    if (stop_requested && stop_requested()) {
-      outcome = Outcome::stopped;
-      break;
-    }
-    if (settings_.max_minutes > 0 && progress_.train_seconds > 60 * settings_.max_minutes) {
-      outcome = Outcome::out_of_time;
+    const int64_t stop = agreed_stop(stop_requested && stop_requested());
+    if (stop != kGoOn) {
+      outcome = stop == kRequested ? Outcome::stopped : Outcome::out_of_time;
       break;
     }
   }
@@ -249,6 +267,15 @@ Trainer::Outcome Trainer::run(RunLog& log, const std::function<bool()>& stop_req
   if (is_best || last_saved_step_ != progress_.step) save(log, is_best);
   log.flush();
   return outcome;
+}
+
+// What one process is asked to do all do, after the same step.
+int64_t Trainer::agreed_stop(bool requested) {
+  const bool late = settings_.max_minutes > 0 && progress_.train_seconds > 60 * settings_.max_minutes;
+  const int64_t own = requested ? kRequested : late ? kOutOfTime : kGoOn;
+  if (processes_ == nullptr) return own;
+  const std::vector<int64_t> all = parallel_->statistics().all_gather(own);
+  return *std::max_element(all.begin(), all.end());
 }
 
 // After an epoch, and after the last step wherever it lies in its epoch.
@@ -301,11 +328,13 @@ std::map<std::string, double> Trainer::validation_scores() {
   options.precision = settings_.precision;
   options.mean = train_set_->mean();
   options.std = train_set_->std();
-  return validate_images(*model_, *val_set_, options, validate_settings_.limit);
+  return validate_images(*model_, *val_set_, options, validate_settings_.limit, processes_);
 }
 
 // Whether this is the best score so far.
 bool Trainer::validate(RunLog& log) {
+  // Running statistics differ where each process has its own.
+  if (processes_ != nullptr && !settings_.parallel.sync_bn) parallel_->broadcast_state();
   const std::map<std::string, double> values = validation_scores();
   model_->set_training(true);
   last_validated_step_ = progress_.step;
@@ -320,9 +349,10 @@ bool Trainer::validate(RunLog& log) {
 }
 
 void Trainer::save(RunLog& log, bool is_best) {
+  last_saved_step_ = progress_.step;
+  if (!first()) return;
   save_checkpoint(run_.numbered(progress_.step), *model_, *optimizer_, progress_, config_, card_of(*train_set_));
   run_.publish(progress_.step, is_best, settings_.keep);
-  last_saved_step_ = progress_.step;
   log.message(fmt::format("checkpoint {}{}", run_.numbered(progress_.step).string(), is_best ? " (best)" : ""));
 }
 

@@ -23,14 +23,18 @@ class Trainer {
   using ModelBuilder = std::function<std::unique_ptr<models::Model>(const Config& model_table, nn::Init& init)>;
 
   // Builds model, datasets and optimizer. Throws ConfigError (also for keys that nobody reads), FileError.
-  Trainer(const Config& config, Device& device, RunDirectory run, const ModelBuilder& build = models::build);
+  // Several processes train one network together, each on batches of train.batch: everybody calls the same functions,
+  // and process 0 alone writes. `processes` must outlive the trainer; nullptr: this one alone.
+  Trainer(const Config& config, Device& device, RunDirectory run, const ModelBuilder& build = models::build,
+          Communicator* processes = nullptr);
   ~Trainer();
 
   // Continues from the run's latest checkpoint: same weights, momentum, step, and position in the data.
   void resume();
 
   // Trains to the last step, to max_minutes, or until stop_requested() is true after a step; a checkpoint is written
-  // in every case. Throws Error naming the step and the first bad tensor when the loss is not finite; nothing is
+  // in every case. With several processes all stop after the same step, when one of them is asked to or its time is up.
+  // Throws Error naming the step and the first bad tensor when the loss is not finite; nothing is
   // overwritten then.
   Outcome run(RunLog& log, const std::function<bool()>& stop_requested);
 
@@ -41,6 +45,10 @@ class Trainer {
   struct Window;  // what has happened since the last report
 
   void check_data() const;
+  int size() const { return processes_ == nullptr ? 1 : processes_->size(); }
+  bool first() const { return processes_ == nullptr || processes_->rank() == 0; }
+  enum Stop : int64_t { kGoOn = 0, kOutOfTime = 1, kRequested = 2 };
+  int64_t agreed_stop(bool requested);
   void step(Window& window);
   void report(RunLog& log, Window& window);
   void tell_capture(RunLog& log);
@@ -65,6 +73,8 @@ class Trainer {
   std::unique_ptr<data::Transform> transform_, crop_transform_;
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<models::Model> model_;
+  Communicator* processes_;                 // null: one
+  std::unique_ptr<DataParallel> parallel_;  // null: one
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<TrainingStep> step_;
   kernels::Normalization normalization_{};

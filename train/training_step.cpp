@@ -44,6 +44,8 @@ std::string TrainingStep::obstacle(const Tensor& x) const {
   Device& device = x.device();
   if (!options_.capture) return "train.capture is false";
   if (!kernels::DeviceGraph::supported(device)) return "on " + device.name() + " there are no graphs";
+  if (parallel_ != nullptr && !parallel_->processes().capturable())
+    return "between the processes is no NCCL, and the host hands on their messages";
   if (model_.tap || watched(device)) return "somebody looks at every layer";
   if (model_.follows_step()) return model_.name() + " changes with the step in ways that the host computes";
   return {};
@@ -51,10 +53,16 @@ std::string TrainingStep::obstacle(const Tensor& x) const {
 
 void TrainingStep::eager(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps, const SeeLoss& see) {
   model_.begin_step(step, total_steps);
-  NetworkLoss loss = network_loss(model_, x, labels, options_.ignore_index);
-  if (see) see(loss.total.value(), loss.auxiliary);
+  NetworkLoss loss = network_loss(model_, x, labels, options_.ignore_index, parallel_);
+  if (see && parallel_ != nullptr) {
+    const NetworkLoss of_all = over_processes(loss, *parallel_);
+    see(of_all.total.value(), of_all.auxiliary);
+  } else if (see) {
+    see(loss.total.value(), loss.auxiliary);
+  }
   backward(loss.total, optimizer_.loss_scale());
   loss = {};
+  if (parallel_ != nullptr) parallel_->finish();
   optimizer_.step();
   model_.clear_grads();
 }
@@ -72,6 +80,7 @@ void TrainingStep::capture(const Tensor& x, const Tensor& labels, int64_t step, 
     });
   } catch (const Error& error) {
     const std::string what = error.what();
+    if (parallel_ != nullptr) parallel_->abandon();
     forget();
     shape_ = x.shape();
     dtype_ = x.dtype();

@@ -22,13 +22,14 @@ class TrainingStep {
     // layers and kernels keep, and the gradients' sizes known.
     int eager_steps = 2;
   };
-  // Model and optimizer must outlive this object.
-  TrainingStep(models::Model& model, Optimizer& optimizer, const Options& options)
-      : model_(model), optimizer_(optimizer), options_(options) {}
+  // Model, optimizer and `parallel` (nullptr: one process) must outlive this object.
+  TrainingStep(models::Model& model, Optimizer& optimizer, const Options& options, DataParallel* parallel = nullptr)
+      : model_(model), optimizer_(optimizer), options_(options), parallel_(parallel) {}
 
   // Step `step` (from 0) of `total_steps` on a batch as the network wants it, x [N,H,W,3] and labels. `see` is told the
   // loss, f32 [1], and its auxiliary parts, on the device: before the weights change where the step runs as usual,
-  // after it where it is replayed; the tensors then are overwritten by the next step, in the order of the stream.
+  // after it where it is replayed; the tensors then are overwritten by the next step, in the order of the stream. With
+  // several processes it is their loss, the same in all.
   using SeeLoss = std::function<void(const Tensor& total, const std::vector<models::AuxiliaryLoss>& auxiliary)>;
   void run(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps, const SeeLoss& see);
 
@@ -47,6 +48,7 @@ class TrainingStep {
   models::Model& model_;
   Optimizer& optimizer_;
   Options options_;
+  DataParallel* parallel_;
   std::string reason_, failure_;  // failure_: of the capture for this shape
   Tensor x_, labels_;             // what the recorded step reads
   Tensor total_;                  // what it writes

@@ -5,9 +5,10 @@
 namespace segrt::train {
 
 std::map<std::string, double> validate_images(models::Model& model, const data::Dataset& dataset,
-                                              const Evaluator::Options& options, int64_t limit) {
+                                              const Evaluator::Options& options, int64_t limit,
+                                              Communicator* processes) {
   Evaluator evaluator(model, options);
-  const Evaluator::Result result = evaluator.evaluate(dataset, limit);
+  const Evaluator::Result result = evaluator.evaluate(dataset, limit, nullptr, processes);
   std::map<std::string, double> values{{"miou", result.scores.miou},
                                        {"macc", result.scores.macc},
                                        {"pixel_accuracy", result.scores.aacc},

@@ -5,7 +5,8 @@
 
 namespace segrt::kernels::cpu {
 
-void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, Tensor& y) {
+void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, Tensor& y,
+             const SampleShare& share) {
   const uint64_t stream = stream_of({layer, static_cast<uint64_t>(step.data<int64_t>()[0])});
   const float threshold = static_cast<float>(p);
   dispatch_real(x.dtype(), [&]<typename T>() {
@@ -14,6 +15,17 @@ void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Ten
     const T* xp = x.data<T>();
     T* yp = y.data<T>();
     const int64_t count = x.numel();
+    if (!share.whole()) {
+      const int64_t per_sample = count / x.dim(0);
+      parallel_ranges(count, kMapGrain / 8, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const auto at = static_cast<uint64_t>(share.element(i, per_sample));
+          const bool keep = uniform_from(philox(seed, stream, at / 4).v[at % 4]) >= threshold;
+          yp[i] = static_cast<T>(keep ? static_cast<Acc>(xp[i]) * factor : Acc{0});
+        }
+      });
+      return;
+    }
     parallel_ranges((count + 3) / 4, kMapGrain / 8, [&](int64_t begin, int64_t end) {
       for (int64_t block = begin; block < end; ++block) {
         const Philox4 words = philox(seed, stream, static_cast<uint64_t>(block));

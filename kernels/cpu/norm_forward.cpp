@@ -164,6 +164,37 @@ void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t 
   sum.dtype() == DType::f64 ? finish.template operator()<double>() : finish.template operator()<float>();
 }
 
+void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tensor& unbiased_var, Tensor& count) {
+  const int64_t channels = mean.numel(), width = 2 * channels + 1;
+  const auto combine = [&]<typename T>() {
+    std::vector<double> means(static_cast<size_t>(channels)), m2s(means.size());
+    const std::vector<double> zeros(means.size());
+    std::vector<double> center(means.size()), m2(means.size());
+    Moments total(means.data(), m2s.data(), channels);
+    double positions = 0;
+    for (int64_t r = 0; r < messages.dim(0); ++r) {
+      const T* row = messages.data<T>() + r * width;
+      const auto n = static_cast<double>(row[2 * channels]);
+      if (n == 0) continue;
+      for (size_t c = 0; c < means.size(); ++c) {
+        center[c] = static_cast<double>(row[c]);
+        m2[c] = static_cast<double>(row[means.size() + c]) * n;
+      }
+      total.add(static_cast<int64_t>(n), center.data(), zeros.data(), m2.data());
+      positions += n;
+    }
+    const double n = std::max(positions, 1.0), unbias = positions > 1 ? 1 / (positions - 1) : 1;
+    for (int64_t c = 0; c < channels; ++c) {
+      const double sum = m2s[static_cast<size_t>(c)];
+      mean.data<T>()[c] = static_cast<T>(means[static_cast<size_t>(c)]);
+      var.data<T>()[c] = static_cast<T>(sum / n);
+      unbiased_var.data<T>()[c] = static_cast<T>(sum * unbias);
+    }
+    count.data<T>()[0] = static_cast<T>(positions);
+  };
+  messages.dtype() == DType::f64 ? combine.template operator()<double>() : combine.template operator()<float>();
+}
+
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,
                                Tensor& running_mean, Tensor& running_var) {
   const double unbias = count > 1 ? static_cast<double>(count) / static_cast<double>(count - 1) : 1.0;

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "core/random.h"
 #include "core/tensor.h"
 #include "kernels/broadcast.h"
 #include "kernels/elementwise.h"
@@ -20,7 +21,8 @@ void scale(const Tensor& x, double alpha, double beta, Tensor& y);
 void fill(Tensor& y, double value);
 void cast(const Tensor& x, Tensor& y);
 void cast_many(const std::vector<CastPair>& pairs);
-void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, Tensor& y);
+void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, Tensor& y,
+             const SampleShare& share);
 void copy_into_channels(const Tensor& x, Tensor& y, int64_t offset);
 void copy_from_channels(const Tensor& x, int64_t offset, Tensor& y);
 void normalize_u8(const Tensor& x, const Normalization& n, Tensor& y);

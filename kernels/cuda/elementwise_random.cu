@@ -35,6 +35,18 @@ __global__ void dropout_kernel(const T* x, T* y, int64_t n, DropoutParams p, con
   }
 }
 
+// The same for a share of a batch: one thread an element, whose word stands where the whole batch has it.
+template <typename T>
+__global__ void shared_dropout_kernel(const T* x, T* y, int64_t n, DropoutParams p, SampleShare share,
+                                      int64_t per_sample, const int64_t* step) {
+  const uint64_t stream = mix_stream(mix_stream(kStreamOrigin, p.layer), static_cast<uint64_t>(*step));
+  for (int64_t i = global_index(); i < n; i += global_size()) {
+    const auto at = static_cast<uint64_t>(share.element(i, per_sample));
+    const bool keep = uniform_from(philox(p.seed, stream, at / 4).v[at % 4]) >= p.threshold;
+    y[i] = from_float<T>(keep ? to_float(x[i]) * p.factor : 0.0f);
+  }
+}
+
 // One thread a pixel: 3 bytes in, C values out, in one 16-byte store where C is that many. True divisions (nvcc's
 // default), so that the bits are those of the CPU.
 template <typename T>
@@ -53,10 +65,15 @@ __global__ void normalize_kernel(const uint8_t* x, T* y, int64_t pixels, int cha
 }
 }  // namespace
 
-void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, Tensor& y) {
+void dropout(const Tensor& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, Tensor& y,
+             const SampleShare& share) {
   const DropoutParams params{static_cast<float>(p), static_cast<float>(1 / (1 - p)), seed, layer};
   const int64_t n = x.numel();
   dispatch_float(x.dtype(), [&]<typename T>() {
+    if (!share.whole())
+      return launch(x.device(), shared_dropout_kernel<T>,
+                    {.grid = grid_for(n, kThreads), .block = kThreads, .barrier_free = true}, x.data<T>(), y.data<T>(),
+                    n, params, share, n / x.dim(0), step.data<int64_t>());
     const auto kernel = is_aligned(x.raw()) && is_aligned(y.raw()) ? dropout_kernel<T, true> : dropout_kernel<T, false>;
     launch(x.device(), kernel,
            {.grid = grid_for(ceil_div(n, int64_t{4}), kThreads), .block = kThreads, .barrier_free = true}, x.data<T>(),

@@ -8,6 +8,7 @@ namespace segrt::kernels::cuda {
 
 void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var);
 void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t count, Tensor& mean, Tensor& var);
+void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tensor& unbiased_var, Tensor& count);
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,
                                Tensor& running_mean, Tensor& running_var);
 void batch_norm_apply(const Tensor& x, const BatchNormParams& p, const Tensor* residual, bool relu, Tensor& y);

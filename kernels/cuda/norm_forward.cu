@@ -110,6 +110,28 @@ __global__ void moments_from_sums_kernel(const float* sum, const float* sum_squa
   var[c] = v < 0 ? 0.0f : static_cast<float>(v);  // a NaN stays
 }
 
+struct CombinedMoments {
+  float *mean, *var, *unbiased_var, *count;
+};
+
+// One thread a channel: reads its mean and variance and the count of every process, in the order of the rows, and
+// writes its statistics; float64, since there are few of them. The thread of channel 0 also writes the count of all.
+__global__ void combine_kernel(const float* messages, CombinedMoments y, int64_t rows, int64_t channels) {
+  const int64_t c = global_index();
+  if (c >= channels) return;
+  Moments<double, 1> total{};
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* row = messages + r * (2 * channels + 1);
+    const double n = static_cast<double>(row[2 * channels]);
+    total.combine({n, {static_cast<double>(row[c])}, {static_cast<double>(row[channels + c]) * n}});
+  }
+  const double n = total.count;
+  y.mean[c] = static_cast<float>(total.mean[0]);
+  y.var[c] = static_cast<float>(total.m2[0] / (n > 1.0 ? n : 1.0));
+  y.unbiased_var[c] = static_cast<float>(total.m2[0] / (n > 1.0 ? n - 1.0 : 1.0));
+  if (c == 0) *y.count = static_cast<float>(n);
+}
+
 // One thread a channel.
 __global__ void update_running_kernel(const float* mean, const float* var, float* running_mean, float* running_var,
                                       int64_t channels, float momentum, float unbias) {
@@ -178,6 +200,14 @@ void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t 
   launch(sum.device(), moments_from_sums_kernel,
          {.grid = blocks_for(sum.numel(), 128), .block = 128, .barrier_free = true}, sum.data<float>(),
          sum_squares.data<float>(), mean.data<float>(), var.data<float>(), sum.numel(), static_cast<double>(count));
+}
+
+void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tensor& unbiased_var, Tensor& count) {
+  if (mean.numel() == 0) return count.fill_zero();
+  launch(messages.device(), combine_kernel, {.grid = blocks_for(mean.numel(), 128), .block = 128, .barrier_free = true},
+         messages.data<float>(),
+         CombinedMoments{mean.data<float>(), var.data<float>(), unbiased_var.data<float>(), count.data<float>()},
+         messages.dim(0), mean.numel());
 }
 
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,

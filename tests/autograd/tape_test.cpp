@@ -25,6 +25,26 @@ TEST_CASE_FIXTURE(Fixture, "a leaf used several times gets the sum of its gradie
   CHECK(to_doubles(x.grad()) == std::vector<double>{6, -4});
 }
 
+TEST_CASE_FIXTURE(Fixture, "who watches a leaf is told once its gradient is complete, while the pass goes on") {
+  const Var early = leaf({2, -3}), late = leaf({1, 4}), unused = leaf({1, 1});
+  std::vector<std::string> told;
+  late.on_gradient([&] {
+    told.emplace_back("late");
+    CHECK(to_doubles(late.grad()) == std::vector<double>{2 + 2 + 1, -3 + 8 + 1});  // all of its three readers
+    CHECK_FALSE(early.grad().defined());
+  });
+  early.on_gradient([&] {
+    told.emplace_back("early");
+    CHECK(early.grad().defined());
+  });
+  unused.on_gradient([&] { told.emplace_back("unused"); });
+  const Var x = scale(early, 1);
+  backward(sum(add(mul(x, late), add(mul(late, late), late))));
+  CHECK(told == std::vector<std::string>{"late", "early"});
+  CHECK_FALSE(unused.grad().defined());
+  CHECK_THROWS_AS(x.on_gradient([] {}), ArgumentError);
+}
+
 TEST_CASE_FIXTURE(Fixture, "gradients accumulate over backward passes until they are cleared") {
   Var x = leaf({1, 2});
   backward(sum(scale(x, 3)));

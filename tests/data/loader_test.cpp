@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <map>
 #include <chrono>
 #include <set>
 #include <string>
@@ -166,6 +167,45 @@ TEST_CASE_FIXTURE(Setup, "processes share an epoch") {
     std::sort(all.begin(), all.end());
     CHECK(all == expected);
   }
+}
+
+TEST_CASE_FIXTURE(Setup, "the order goes on when the number of processes changes and a step has as many samples") {
+  // Item j of process r is item j * world + r of the step.
+  const auto step_of = [&](int world, LoaderPosition position) {
+    std::vector<int64_t> all(6);
+    for (int rank = 0; rank < world; ++rank) {
+      Loader loader(numbers, plain, *device, {.batch_size = 6 / world, .workers = 0, .rank = rank, .world = world});
+      loader.seek(position);
+      const Batch batch = *loader.next();
+      for (size_t j = 0; j < batch.samples.size(); ++j)
+        all[j * static_cast<size_t>(world) + static_cast<size_t>(rank)] = batch.samples[j];
+    }
+    return all;
+  };
+  for (int64_t epoch = 0; epoch < 2; ++epoch)
+    for (int64_t batch = 0; batch < 3; ++batch) {
+      const std::vector<int64_t> one = step_of(1, {epoch, batch});
+      CHECK(step_of(2, {epoch, batch}) == one);
+      CHECK(step_of(3, {epoch, batch}) == one);
+    }
+}
+
+TEST_CASE_FIXTURE(Setup, "with wrap all processes have equally many samples, the first of the order twice") {
+  std::map<int64_t, int> seen;
+  for (int rank = 0; rank < 4; ++rank) {  // 23 samples
+    Loader loader(numbers, plain, *device,
+                  {.batch_size = 4, .workers = 0, .drop_last = false, .rank = rank, .world = 4, .wrap = true});
+    CHECK(loader.batches_per_epoch() == 2);
+    CHECK(loader.next()->size == 4);
+    Loader again(numbers, plain, *device,
+                 {.batch_size = 6, .workers = 0, .drop_last = false, .rank = rank, .world = 4, .wrap = true});
+    const Batch all = *again.next();
+    for (const int64_t sample : all.samples) ++seen[sample];
+    CHECK(loader.next()->size == 2);
+  }
+  CHECK(seen.size() == 23);
+  Loader first(numbers, plain, *device, {.batch_size = 1, .workers = 0});
+  CHECK(seen.at(first.next()->samples[0]) == 2);
 }
 
 TEST_CASE_FIXTURE(Setup, "errors of a sample reach the consumer in order and with the file's name") {

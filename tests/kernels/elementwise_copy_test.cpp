@@ -155,6 +155,28 @@ TEST_CASE("dropout keeps 1 - p of the elements, scaled, and the backward pass dr
     }
 }
 
+TEST_CASE("dropout of a share of a batch is that of its samples in the whole batch") {
+  for (const auto& device : test_devices()) {
+    CAPTURE(device->name());
+    const Shape whole{7, 3, 5};  // 15 elements a sample, no multiple of 4
+    const Tensor x = random_uniform(whole, DType::f32, *device, 1, 2, 3);
+    Tensor step = from_doubles({1}, {12}, DType::i64, *device), y = filled_with_nan(whole, DType::f32, *device);
+    kernels::dropout(x, 0.5, 42, 7, step, y);
+    for (const SampleShare& share : {SampleShare{0, 2}, SampleShare{1, 3}, SampleShare{4, 1}}) {
+      CAPTURE(share.first);
+      const int64_t count = (7 - share.first + share.stride - 1) / share.stride;
+      const Tensor part = Tensor::empty({count, 3, 5}, DType::f32, *device);
+      for (int64_t n = 0; n < count; ++n) part.slice(n, 1).copy_from(x.slice(share.first + n * share.stride, 1));
+      Tensor dropped = filled_with_nan(part.shape(), DType::f32, *device);
+      kernels::dropout(part, 0.5, 42, 7, step, dropped, share);
+      for (int64_t n = 0; n < count; ++n)
+        CHECK(to_doubles(dropped.slice(n, 1)) == to_doubles(y.slice(share.first + n * share.stride, 1)));
+    }
+    CHECK(error_of([&] { kernels::dropout(x, 0.5, 42, 7, step, y, {.first = 0, .stride = 0}); }) ==
+          "dropout: share: expected first >= 0 and stride >= 1");
+  }
+}
+
 TEST_CASE("channel slices copy there and back and touch nothing else") {
   for (const auto& device : test_devices())
     for (const DType dtype : kAll)
