@@ -54,7 +54,8 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
                                            data::Loader::Options{.batch_size = settings_.batch,
                                                                  .workers = data_settings_.workers,
                                                                  .drop_last = settings_.drop_last,
-                                                                 .seed = data_settings_.seed});
+                                                                 .seed = data_settings_.seed,
+                                                                 .repeats = data_settings_.repeats});
 
   normalization_ = input_normalization(*model_, train_set_->mean(), train_set_->std());
 
@@ -66,9 +67,10 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
   schedule.steps_per_unit = settings_.schedule_per_epoch ? batches : 1;
   schedule.total = settings_.schedule_per_epoch ? settings_.epochs : total_steps_;
   optimizer_ = Optimizer::create(*model_, settings_.optimizer);
-  step_ = std::make_unique<TrainingStep>(
-      *model_, *optimizer_,
-      TrainingStep::Options{.ignore_index = train_set_->classes().ignore_index, .capture = settings_.capture});
+  step_ = std::make_unique<TrainingStep>(*model_, *optimizer_,
+                                         TrainingStep::Options{.ignore_index = train_set_->classes().ignore_index,
+                                                               .label_smoothing = settings_.label_smoothing,
+                                                               .capture = settings_.capture});
 }
 
 Trainer::~Trainer() = default;
@@ -107,12 +109,15 @@ void Trainer::resume() {
 // Waits for nothing on the device, so that the host stays ahead of it; report() does.
 void Trainer::step(Window& window) {
   batch_ = std::make_shared<const data::Batch>(std::move(*loader_->next()));
-  const NetworkInput input = upload(batch_, normalization_, settings_.precision, *uploads_);
-  step_->run(input.x, input.labels, progress_.step, total_steps_,
-             [&](const Tensor& total, const std::vector<models::AuxiliaryLoss>& auxiliary) {
-               window.losses.add(total, auxiliary);
-               if (checks_each_step()) check_losses(window);
-             });
+  const NetworkInput input = upload(batch_, normalization_, settings_.precision, *uploads_,
+                                    {.seed = data_settings_.seed, .mix = settings_.mix});
+  step_->run(
+      input.x, input.labels, progress_.step, total_steps_,
+      [&](const Tensor& total, const std::vector<models::AuxiliaryLoss>& auxiliary) {
+        window.losses.add(total, auxiliary);
+        if (checks_each_step()) check_losses(window);
+      },
+      input.own_share);
   window.images += batch_->size;
   ++progress_.step;
   progress_.epoch = static_cast<int>(loader_->position().epoch);
