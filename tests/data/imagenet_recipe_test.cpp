@@ -75,7 +75,7 @@ TEST_CASE("random erasing: how often, how large, where") {
 
 TEST_CASE("repeated augmentation: every sample three times in a row, dealt over processes, each time augmented anew") {
   const auto device = Device::create("cpu");
-  const SyntheticShapes dataset({.size = 600, .height = 16, .width = 16});
+  const SyntheticShapes dataset({.size = 600, .height = 64, .width = 64});
   const RandomResizedCrop transform({.crop_height = 16, .crop_width = 16, .erasing = RandomErasing::Options{}});
   std::vector<std::vector<int64_t>> dealt;
   std::map<int64_t, std::vector<std::vector<uint8_t>>> images;
