@@ -78,6 +78,22 @@ Var nll(const Var& log_probabilities, const Tensor& labels, const CrossEntropyOp
   return label_loss("nll", kernels::nll_forward, kernels::nll_backward, log_probabilities, labels, o);
 }
 
+Var mixed_cross_entropy(const Var& logits, const kernels::MixedTargets& targets) {
+  const FunctionScope scope("mixed_cross_entropy", logits.device());
+  Tensor each = Tensor::empty(targets.labels.shape(), loss_dtype(logits.value()), logits.device());
+  kernels::mixed_cross_entropy_forward(logits.value(), targets, each);
+  Tensor y = Tensor::empty({1}, each.dtype(), logits.device());
+  kernels::sum_to(each, y);
+  const double mean = 1.0 / static_cast<double>(each.numel());
+  kernels::scale(y, mean, 0, y);
+  return record("mixed_cross_entropy", {logits}, y, [x = logits.value(), targets, mean](const Tensor& dy) -> Grads {
+    Tensor scale = Tensor::like(dy), dx = Tensor::like(x);
+    kernels::scale(dy, mean, 0, scale);
+    kernels::mixed_cross_entropy_backward(x, targets, scale, dx);
+    return {dx};
+  });
+}
+
 Var upsample(const Var& scores, const kernels::UpsampleTaps& taps) {
   const FunctionScope scope("upsample", scores.device());
   if (scores.shape().rank() != 4)

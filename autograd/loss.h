@@ -3,6 +3,7 @@
 
 #include "autograd/tape.h"
 #include "core/communicator.h"
+#include "kernels/mixed_cross_entropy.h"
 #include "kernels/softmax.h"
 #include "kernels/upsample_loss.h"
 
@@ -24,6 +25,9 @@ struct CrossEntropyOptions {
 // logits [P...,C], labels [P...] -> [1], or [P...] without reduction.
 Var cross_entropy(const Var& logits, const Tensor& labels, const CrossEntropyOptions& o);
 Var nll(const Var& log_probabilities, const Tensor& labels, const CrossEntropyOptions& o);
+
+// logits [N,C] -> [1]: the mean over the rows of the loss of kernels/mixed_cross_entropy.h.
+Var mixed_cross_entropy(const Var& logits, const kernels::MixedTargets& targets);
 
 // y [N,H,W,C] = scores upsampled.
 Var upsample(const Var& scores, const kernels::UpsampleTaps& taps);

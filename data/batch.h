@@ -61,10 +61,11 @@ struct Batch {
   std::span<uint8_t> images;       // [size,height,width,3] RGB
   std::span<uint8_t> labels;       // [size,height,width]; empty where the dataset has no label maps
   std::span<int64_t> classes;      // [size]; empty but for a labelled classification dataset
+  std::span<int64_t> erasures;     // [size,5]: y, x, height, width, stream of each Erasure; empty where none can be
   std::vector<std::string> names;  // of the samples, in the order of the batch
   std::vector<int64_t> samples;    // their indices in the dataset
   std::vector<ImageSize> content;  // of each sample, as Sample::content; may be empty: all is image
-  HostBuffer memory;               // what images, labels and classes point into
+  HostBuffer memory;               // what the spans point into
 };
 
 }  // namespace segrt::data

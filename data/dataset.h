@@ -12,6 +12,14 @@
 
 namespace segrt::data {
 
+// What is to become noise once an image is normalised: a rectangle, empty for none, and where its noise comes from
+// (a stream of core/random.h).
+struct Erasure {
+  int y = 0, x = 0, height = 0, width = 0;
+  uint64_t stream = 0;
+  bool operator==(const Erasure&) const = default;
+};
+
 struct Sample {
   Image image;       // [h,w,3] RGB
   Image label;       // [h,w,1] class indices or the ignore index; empty without ground truth and in classification
@@ -19,6 +27,7 @@ struct Sample {
   // After some recipes: the rows and columns from the top left that are image. The rest is padding, which is to be 0
   // after normalisation, whatever bytes stand there. {0, 0}: all is image.
   ImageSize content{};
+  Erasure erasure{};
 };
 
 // A prediction in the form in which others read it: a PNG of one channel.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <numeric>
@@ -12,6 +13,9 @@
 #include "core/random.h"
 
 namespace segrt::data {
+namespace {
+constexpr size_t kErasureNumbers = 5;  // of a sample, in Batch::erasures
+}
 
 // A batch in the making. Workers fill disjoint parts of its memory without a lock; the rest is under Loader::mutex_.
 struct Loader::Slot {
@@ -26,13 +30,24 @@ Loader::Loader(const Dataset& dataset, const Transform& transform, Device& devic
     : dataset_(dataset), transform_(transform), options_(options), pool_(std::make_shared<HostPool>(device)) {
   check();
   const int64_t count = dataset.size(), world = options.world, size = options.batch_size;
-  const int64_t mine = options.drop_last ? count / world
-                       : options.wrap    ? (count + world - 1) / world
-                                         : (count - options.rank + world - 1) / world;
+  const int64_t mine = samples_per_epoch();
   batches_per_epoch_ = options.drop_last ? mine / size : (mine + size - 1) / size;
   if (batches_per_epoch_ == 0)
     throw ArgumentError(fmt::format("loader: {} has {} samples, not enough for one batch of {} in each of {} processes",
                                     dataset.name(), count, size, world));
+}
+
+// Of this process.
+int64_t Loader::samples_per_epoch() const {
+  const int64_t count = dataset_.size(), world = options_.world;
+  if (options_.repeats > 1) return (count < kRepeatUnit ? count : count / kRepeatUnit * kRepeatUnit) / world;
+  if (options_.drop_last) return count / world;
+  return (options_.wrap ? count + world - 1 : count - options_.rank + world - 1) / world;
+}
+
+// Place of a sample in the epoch's order, repetitions included.
+int64_t Loader::at(const Batch& batch, size_t item) const {
+  return (batch.index * options_.batch_size + static_cast<int64_t>(item)) * options_.world + options_.rank;
 }
 
 Loader::~Loader() { stop_workers(); }
@@ -43,6 +58,8 @@ void Loader::check() const {
     throw ArgumentError(
         fmt::format("loader: expected batch_size >= 1, workers in 0..1024 and queue >= 1, got {}, {}, {}", o.batch_size,
                     o.workers, o.queue));
+  if (o.repeats < 1 || o.repeats > 1000)
+    throw ArgumentError(fmt::format("loader: expected repeats in 1..1000, got {}", o.repeats));
   if (o.world < 1 || o.rank < 0 || o.rank >= o.world)
     throw ArgumentError(fmt::format("loader: expected 0 <= rank < world, got rank {} of {}", o.rank, o.world));
 }
@@ -74,12 +91,11 @@ std::vector<int64_t> Loader::samples_of(LoaderPosition position) {
   }
   std::vector<int64_t> samples;
   const int64_t begin = position.batch * options_.batch_size;
-  for (int64_t k = begin; k < begin + options_.batch_size; ++k) {
-    const int64_t at = k * options_.world + options_.rank, size = dataset_.size();
-    // With wrap the last round of the processes is filled up from the start.
-    const int64_t end =
-        options_.wrap && !options_.drop_last ? (size + options_.world - 1) / options_.world * options_.world : size;
-    if (at < end) samples.push_back(order_[static_cast<size_t>(at % size)]);
+  const int64_t size = dataset_.size();
+  const int64_t end = std::min(begin + options_.batch_size, samples_per_epoch());
+  for (int64_t k = begin; k < end; ++k) {
+    const int64_t at = (k * options_.world + options_.rank) / options_.repeats;
+    samples.push_back(order_[static_cast<size_t>(at % size)]);  // with wrap the order starts over
   }
   return samples;
 }
@@ -131,7 +147,9 @@ void Loader::load(Slot& slot, size_t item) {
   std::exception_ptr error;
   try {
     const int64_t index = slot.batch.samples[item];
-    Rng rng(options_.seed, stream_of({static_cast<uint64_t>(slot.batch.epoch), static_cast<uint64_t>(index)}));
+    const auto epoch = static_cast<uint64_t>(slot.batch.epoch), sample_id = static_cast<uint64_t>(index);
+    const auto repeat = static_cast<uint64_t>(at(slot.batch, item) % options_.repeats);
+    Rng rng(options_.seed, repeat == 0 ? stream_of({epoch, sample_id}) : stream_of({epoch, sample_id, repeat}));
     Sample sample = dataset_.load(index);
     const std::string name = sample.name;
     try {
@@ -150,16 +168,19 @@ void Loader::load(Slot& slot, size_t item) {
   if (++slot.finished == slot.batch.samples.size()) batch_ready_.notify_one();
 }
 
-// Host memory for a batch of `pixels` in all: classes first, which need the alignment, then images and label maps.
+// Host memory for a batch of `pixels` in all: classes and erasures first, which need the alignment, then images and
+// label maps.
 void Loader::allocate(Batch& batch, size_t pixels) {
   const bool maps = dataset_.has_labels() && !dataset_.is_classification();
   const size_t classes = dataset_.has_labels() && !maps ? batch.samples.size() : 0;
-  const size_t class_bytes = classes * sizeof(int64_t);
-  batch.memory = HostBuffer(pool_, class_bytes + pixels * (maps ? 4 : 3));
+  const size_t erasures = transform_.erases() ? kErasureNumbers * batch.samples.size() : 0;
+  const size_t class_bytes = classes * sizeof(int64_t), number_bytes = class_bytes + erasures * sizeof(int64_t);
+  batch.memory = HostBuffer(pool_, number_bytes + pixels * (maps ? 4 : 3));
   uint8_t* bytes = batch.memory.data();
   if (classes > 0) batch.classes = {reinterpret_cast<int64_t*>(bytes), classes};
-  batch.images = {bytes + class_bytes, pixels * 3};
-  if (maps) batch.labels = {bytes + class_bytes + pixels * 3, pixels};
+  if (erasures > 0) batch.erasures = {reinterpret_cast<int64_t*>(bytes + class_bytes), erasures};
+  batch.images = {bytes + number_bytes, pixels * 3};
+  if (maps) batch.labels = {bytes + number_bytes + pixels * 3, pixels};
 }
 
 void Loader::store(Slot& slot, size_t item, const Sample& sample) {
@@ -187,6 +208,11 @@ void Loader::store(Slot& slot, size_t item, const Sample& sample) {
     batch.content[item] = sample.content;
   }
   std::memcpy(batch.images.data() + item * pixels * 3, image.pixels.data(), pixels * 3);
+  if (!batch.erasures.empty()) {
+    const Erasure& e = sample.erasure;
+    const std::array<int64_t, kErasureNumbers> numbers{e.y, e.x, e.height, e.width, static_cast<int64_t>(e.stream)};
+    std::copy(numbers.begin(), numbers.end(), batch.erasures.data() + item * kErasureNumbers);
+  }
   if (!batch.classes.empty()) batch.classes[item] = dataset_.class_of(batch.samples[item]);
   if (batch.labels.empty()) return;
   if (label.empty())

@@ -26,7 +26,8 @@ struct LoaderPosition {
 
 // What a batch holds depends on (seed, epoch, batch) alone, not on the number of workers or their timing:
 //   order of an epoch   a permutation drawn from Rng(seed, stream_of({epoch})), or 0, 1, ... without shuffle
-//   augmentation        Rng(seed, stream_of({epoch, sample index}))
+//   augmentation        Rng(seed, stream_of({epoch, sample index})), of the first use of a sample in an epoch; of use
+//                       r = 1, 2, ... of a repeated one Rng(seed, stream_of({epoch, sample index, r}))
 class Loader {
  public:
   struct Options {
@@ -41,9 +42,14 @@ class Loader {
     // equally many batches, and batch b of all of them together is batch b of one process with world times the size.
     int rank = 0, world = 1;
     // Without drop_last: where the samples do not divide by the processes, the order starts over, so that all have
-    // equally many. Training needs that; in an evaluation no sample may come twice.
+    // equally many. Training needs that; in an evaluation no sample may come twice. Repeated samples need none of it.
     bool wrap = false;
+    // Repeated augmentation (Hoffer et al. 2020; Berman et al. 2019): every sample of the order this many times in a
+    // row. With more than 1 an epoch is not all of that: each process keeps the first floor(m / world) samples that
+    // fall to it, m the largest multiple of kRepeatUnit up to the dataset's size (that size itself where it is less).
+    int repeats = 1;
   };
+  static constexpr int64_t kRepeatUnit = 256;
 
   // Dataset, transform and device must outlive the loader, the device also its batches. Threads start with the first
   // next(). Throws ArgumentError for an option out of range, and when the dataset does not fill one batch.
@@ -68,6 +74,8 @@ class Loader {
   struct Slot;
 
   void check() const;
+  int64_t samples_per_epoch() const;
+  int64_t at(const Batch& batch, size_t item) const;
   std::vector<int64_t> samples_of(LoaderPosition position);
   std::shared_ptr<Slot> open_slot();
   void allow(LoaderPosition wanted);

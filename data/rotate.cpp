@@ -1,38 +1,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <numbers>
-#include <string>
 
 #include "core/error.h"
+#include "data/affine.h"
 #include "data/geometry.h"
 
 namespace segrt::data {
 namespace {
-
-// Rounded to 15 decimals, as Pillow keeps the matrix, so that a right angle has an exact 0.
-double round15(double v) {
-  const std::string text = fmt::format("{:.15f}", v);
-  double rounded = 0;
-  std::from_chars(text.data(), text.data() + text.size(), rounded);
-  return rounded;
-}
 
 // Output pixel centre (X, Y) of the canvas reads (c X + s Y + e, -s X + c Y + f).
 struct Matrix {
   double c, s, e, f;
 };
 
-// With t = -angle; the angle is taken modulo 360 first, which moves the last decimal of some cosines.
-Matrix rotation(double angle_degrees, double canvas_height, double canvas_width) {
-  double turn = std::fmod(angle_degrees, 360.0);
-  if (turn < 0) turn += 360.0;
-  const double t = -(turn * (std::numbers::pi / 180.0));
-  const double c = round15(std::cos(t)), s = round15(std::sin(t));
-  const double centre_x = canvas_width / 2, centre_y = canvas_height / 2;
-  return {c, s, (-c * centre_x - s * centre_y) + centre_x, (s * centre_x - c * centre_y) + centre_y};
+Matrix rotation(double angle_degrees, int canvas_height, int canvas_width) {
+  const Affine m = rotation_about_centre(angle_degrees, canvas_height, canvas_width);
+  return {m.a, m.b, m.c, m.f};
 }
 
 bool is_whole_turn(double angle_degrees) { return std::fmod(angle_degrees, 360.0) == 0.0; }
@@ -125,7 +110,7 @@ Image rotate_label(const Image& label, double angle_degrees, uint8_t fill, const
     throw ArgumentError(fmt::format("rotate_label: a label map has 1 channel, got {}", label.channels));
   if (is_whole_turn(angle_degrees)) return crop(label, window.height, window.width, window.y, window.x, {});
   const int height = label.height, width = label.width;
-  const Matrix m = rotation(angle_degrees, 3.0 * height, 3.0 * width);
+  const Matrix m = rotation(angle_degrees, 3 * height, 3 * width);
   auto fixed = [](double v) { return static_cast<int64_t>(std::floor(65536.0 * v + 0.5)); };
   const int64_t c = fixed(m.c), s = fixed(m.s), minus_s = fixed(-m.s);
   const int64_t x0 = fixed(m.c / 2 + m.s / 2 + m.e), y0 = fixed(-m.s / 2 + m.c / 2 + m.f);

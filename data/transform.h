@@ -17,6 +17,7 @@ class Transform {
  public:
   virtual ~Transform() = default;
   virtual Sample apply(Sample sample, Rng& rng) const = 0;
+  virtual bool erases() const { return false; }  // whether samples may come with a rectangle to be erased
 };
 
 // Checks that recipes share; they throw ArgumentError. A crop has two sides > 0, or both are 0: none.

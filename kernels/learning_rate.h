@@ -9,7 +9,10 @@
 namespace segrt::kernels {
 
 SEGRT_HOST_DEVICE inline double scheduled_learning_rate(const LrSchedule& s, int64_t step) {
-  const int64_t unit = step / s.steps_per_unit;
+  const int64_t units_done = step / s.steps_per_unit;
+  const int64_t unit = units_done > s.lag ? units_done - s.lag : 0;
+  if (unit < s.warmup_units)
+    return s.warmup_lr + static_cast<double>(unit) * (s.base - s.warmup_lr) / static_cast<double>(s.warmup_units);
   const double progress = static_cast<double>(unit < s.total ? unit : s.total) / static_cast<double>(s.total);
   double lr = s.base;
   switch (s.kind) {

@@ -13,6 +13,10 @@ namespace segrt::kernels {
 //   constant 1;  step gamma^(unit / step_size);  poly (1 - unit/total)^power;  cosine (1 + cos(pi unit/total)) / 2
 // then lr = max(lr, min_lr). While step < warmup_steps the result is multiplied by
 //   warmup_factor * (1 - step/warmup_steps) + step/warmup_steps.
+// Warm-up of another form goes by units: while unit < warmup_units the result, all of the above aside, is
+//   warmup_lr + unit * (base - warmup_lr) / warmup_units.
+// With lag, unit is max(step / steps_per_unit - lag, 0) throughout: 1 where a scheduler is told at the end of unit e
+// that unit e is over, so that units 0 and 1 both run at its value for 0.
 // unit is clamped to total for poly and cosine; end_lr is theirs alone and ignored by the others.
 struct LrSchedule {
   enum class Kind : uint8_t { constant, step, poly, cosine };
@@ -27,6 +31,9 @@ struct LrSchedule {
   double min_lr = 0;  // never less, but for warm-up
   int64_t warmup_steps = 0;
   double warmup_factor = 0;
+  int64_t warmup_units = 0;
+  double warmup_lr = 0;
+  int64_t lag = 0;
 };
 double learning_rate(const LrSchedule& s, int64_t step);  // the formula, on the host, in double
 // lr [1] f32 = learning_rate(s, step[0]); step i64 [1].

@@ -70,6 +70,22 @@ data::RandomResizedCrop::Options random_resized_crop(const Config& data, int cro
   if (area[0] > area[1]) throw data.error("crop_area", "least share first", "the larger one");
   o.min_area = area[0];
   o.max_area = area[1];
+  const std::string aspect = data.choice("crop_aspect", {"uniform", "log_uniform"}, {.fallback = "uniform"});
+  o.aspect =
+      aspect == "uniform" ? data::RandomResizedCrop::Aspect::uniform : data::RandomResizedCrop::Aspect::log_uniform;
+  const std::string filter = data.choice("resample", {"bilinear", "bicubic"}, {.fallback = "bilinear"});
+  o.filter = filter == "bicubic" ? data::Filter::bicubic : data::Filter::bilinear;
+  const int operations = data.integer32("rand_augment", {.fallback = 0, .min = 0, .max = 100});
+  if (operations > 0)
+    o.rand_augment = data::RandAugment::Options{
+        .operations = operations,
+        .magnitude = data.number("rand_augment_magnitude", {.fallback = 9, .min = 0, .max = 10}),
+        .magnitude_std = data.number("rand_augment_std", {.fallback = 0.5, .min = 0})};
+  else
+    for (const char* key : {"rand_augment_magnitude", "rand_augment_std"})
+      if (data.has(key)) throw data.error(key, "no such key without data.rand_augment", "a value");
+  const double erasing = data.number("random_erasing", {.fallback = 0, .min = 0, .max = 1});
+  if (erasing > 0) o.erasing = data::RandomErasing::Options{.probability = erasing};
   return o;
 }
 
@@ -88,7 +104,11 @@ DataSettings data_settings(const Config& config) {
   if (recipe != "resize_crop") refuse(data, {"shortest_edge", "max_long_edge"}, "resize_crop", recipe);
   if (recipe != "scale_crop_distort")
     refuse(data, {"base_size", "scale_range", "cat_max_ratio", "distort"}, "scale_crop_distort", recipe);
-  if (recipe != "random_resized_crop") refuse(data, {"crop_area"}, "random_resized_crop", recipe);
+  if (recipe != "random_resized_crop")
+    refuse(data,
+           {"crop_area", "crop_aspect", "resample", "rand_augment", "rand_augment_magnitude", "rand_augment_std",
+            "random_erasing"},
+           "random_resized_crop", recipe);
   if (recipe == "resize_crop") {
     const data::ResizeCropTransform::Options options = resize_crop(data);
     if (s.crop_height == 0 && options.shortest_edge.size() > 1)
@@ -109,6 +129,7 @@ DataSettings data_settings(const Config& config) {
         options.flip = data.boolean("flip", {.fallback = true});
       },
       s.augment);
+  s.repeats = data.integer32("repeated_augmentation", {.fallback = 1, .min = 1, .max = 1000});
   s.workers = data.integer32("workers", {.fallback = 2, .min = 0, .max = 256});
   s.seed = static_cast<uint64_t>(data.integer("seed", {.fallback = 1, .min = 0}));
   return s;

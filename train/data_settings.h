@@ -22,6 +22,7 @@ struct DataSettings {
   std::variant<data::TrainTransform::Options, data::ResizeCropTransform::Options, data::ScaleCropDistort::Options,
                data::RandomResizedCrop::Options>
       augment;
+  int repeats = 1;  // uses of a sample in a row in an epoch's order
   int workers = 2;
   uint64_t seed = 1;  // of shuffling and augmentation
 };

@@ -1,6 +1,7 @@
 #include "train/network_input.h"
 
 #include "core/error.h"
+#include "kernels/batch_augment.h"
 
 namespace segrt::train {
 namespace {
@@ -47,6 +48,17 @@ Tensor normalised(const Tensor& raw, const std::vector<data::ImageSize>& content
     if (content[n] != data::ImageSize{}) zero_padding(x, static_cast<int64_t>(n), content[n]);
   return x;
 }
+// The share goes to the device as an argument of the kernel that stores it, so nothing waits.
+void mix_batch(const data::Batch& batch, const BatchAugmentation& augmentation, NetworkInput& input) {
+  const data::BatchMix mix =
+      data::draw_mix(augmentation.mix, augmentation.seed, batch.epoch, batch.index, batch.height, batch.width);
+  if (mix.cut)
+    kernels::swap_with_reversed(mix.box.y, mix.box.x, mix.box.height, mix.box.width, input.x);
+  else
+    kernels::blend_with_reversed(mix.share, input.x);
+  input.own_share = Tensor::empty({1}, DType::f32, input.x.device());
+  kernels::fill(input.own_share, mix.share);
+}
 }  // namespace
 
 kernels::Normalization input_normalization(const models::Model& model, const std::array<double, 3>& mean,
@@ -71,9 +83,14 @@ Tensor upload_images(const data::Batch& batch, const kernels::Normalization& nor
 Tensor upload_labels(const data::Batch& batch, Device& device) { return on_device(labels_of(batch), device); }
 
 NetworkInput upload(const std::shared_ptr<const data::Batch>& batch, const kernels::Normalization& normalization,
-                    DType precision, UploadRing& ring) {
-  const std::vector<Tensor> raw = ring.upload({images_of(*batch), labels_of(*batch)}, batch);
-  return {normalised(raw[0], batch->content, normalization, precision), raw[1]};
+                    DType precision, UploadRing& ring, const BatchAugmentation& augmentation) {
+  std::vector<UploadRing::Part> parts{images_of(*batch), labels_of(*batch)};
+  if (!batch->erasures.empty()) parts.push_back({batch->erasures.data(), {batch->size, 5}, DType::i64});
+  const std::vector<Tensor> raw = ring.upload(parts, batch);
+  NetworkInput input{normalised(raw[0], batch->content, normalization, precision), raw[1]};
+  if (raw.size() > 2) kernels::erase_rectangles(raw[2], augmentation.seed, input.x);
+  if (augmentation.mix.any()) mix_batch(*batch, augmentation, input);
+  return input;
 }
 
 Tensor padded_to_multiple(const Tensor& x, int multiple) {

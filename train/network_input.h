@@ -6,6 +6,7 @@
 
 #include "core/upload_ring.h"
 #include "data/batch.h"
+#include "data/batch_mix.h"
 #include "kernels/elementwise.h"
 #include "models/model.h"
 
@@ -24,9 +25,16 @@ Tensor upload_labels(const data::Batch& batch, Device& device);
 // The same without the host waiting for the device: labels are overwritten by the upload after the next.
 struct NetworkInput {
   Tensor x, labels;
+  Tensor own_share = {};  // f32 [1], of a batch mixed with its reverse; else undefined
+};
+// What happens to a training batch on the device: rectangles that its samples ask for become noise (from `seed`), then
+// it is mixed with its reverse.
+struct BatchAugmentation {
+  uint64_t seed = 1;
+  data::MixOptions mix = {};
 };
 NetworkInput upload(const std::shared_ptr<const data::Batch>& batch, const kernels::Normalization& normalization,
-                    DType precision, UploadRing& ring);
+                    DType precision, UploadRing& ring, const BatchAugmentation& augmentation = {});
 
 // x [N,H,W,C] with zeros below and to the right, up to multiples of `multiple`; x itself where nothing is missing.
 Tensor padded_to_multiple(const Tensor& x, int multiple);

@@ -9,16 +9,24 @@
 namespace segrt::train {
 namespace {
 // The weighted loss; of a head with a name, it and the accuracy are appended to `logged`.
-Var head_loss(const models::Model& model, const models::Head& head, const Tensor& labels, int ignore_index,
+Var head_loss(const models::Model& model, const models::Head& head, const Tensor& labels, const LossOptions& options,
               Communicator* over, std::vector<models::AuxiliaryLoss>& logged) {
   if (model.task() == models::Task::classification) {
     require_one_cell(model, head.scores);
-    const Var loss = autograd::cross_entropy(head.scores, labels.reshape({labels.dim(0), 1, 1}),
-                                             {.ignore_index = ignore_index, .class_weight = {}, .over = over});
-    return autograd::scale(loss, head.loss_weight);
+    const bool mixed = options.label_smoothing > 0 || options.own_share.defined();
+    const Var loss =
+        mixed ? autograd::mixed_cross_entropy(
+                    autograd::reshape(head.scores, {head.scores.dim(0), head.scores.dim(3)}),
+                    {.labels = labels, .share = options.own_share, .smoothing = options.label_smoothing})
+              : autograd::cross_entropy(head.scores, labels.reshape({labels.dim(0), 1, 1}),
+                                        {.ignore_index = options.ignore_index, .class_weight = {}, .over = over});
+    // Mixed batches are full and alike in all processes: the mean over them all is the mean of their means.
+    const double part = mixed && over != nullptr ? 1.0 / over->size() : 1;
+    return autograd::scale(loss, head.loss_weight * part);
   }
-  const autograd::SegmentationLoss part = nn::segmentation_loss(
-      head.scores, head.up, labels, {.ignore_index = ignore_index, .count_ignored = head.count_ignored, .over = over});
+  const autograd::SegmentationLoss part =
+      nn::segmentation_loss(head.scores, head.up, labels,
+                            {.ignore_index = options.ignore_index, .count_ignored = head.count_ignored, .over = over});
   const Var weighted = autograd::scale(part.loss, head.loss_weight);
   if (head.name.empty()) return weighted;
   Tensor accuracy = Tensor::empty({1}, DType::f32, labels.device());
@@ -30,7 +38,7 @@ Var head_loss(const models::Model& model, const models::Head& head, const Tensor
 }
 }  // namespace
 
-NetworkLoss network_loss(models::Model& model, const Tensor& x, const Tensor& labels, int ignore_index,
+NetworkLoss network_loss(models::Model& model, const Tensor& x, const Tensor& labels, const LossOptions& options,
                          const DataParallel* parallel) {
   const bool global = parallel != nullptr && parallel->loss_average() == LossAverage::global;
   // A process's own mean becomes a share of the mean of the means.
@@ -41,7 +49,7 @@ NetworkLoss network_loss(models::Model& model, const Tensor& x, const Tensor& la
     loss.total = loss.total.defined() ? autograd::add(loss.total, share) : share;
   };
   for (const models::Head& head : model.forward(x))
-    include(head_loss(model, head, labels, ignore_index, global ? &parallel->statistics() : nullptr, loss.auxiliary));
+    include(head_loss(model, head, labels, options, global ? &parallel->statistics() : nullptr, loss.auxiliary));
   std::vector<models::AuxiliaryLoss> own = model.auxiliary_losses();
   for (models::AuxiliaryLoss& a : own) {
     include(a.value);

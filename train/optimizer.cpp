@@ -30,6 +30,8 @@ Optimizer::Optimizer(models::Model& model, const Options& options, std::vector<s
       if (slot.name.ends_with(ending)) slot.weight_decay = 0, matched = true;
     require_match(matched, "no_decay", ending);
   }
+  for (Slot& slot : slots_)
+    if (options_.no_decay_1d && slot.var.shape().rank() == 1) slot.weight_decay = 0;
   for (const auto& [part, factor] : options_.lr_factors) {
     bool matched = false;
     for (Slot& slot : slots_)

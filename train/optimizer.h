@@ -32,6 +32,7 @@ class Optimizer {
     double weight_decay = 0;
     double clip_norm = 0;                    // largest global norm of the gradients; 0: no clipping
     std::vector<std::string> no_decay = {};  // weight decay 0 for parameters whose name ends so ("norm.bias")
+    bool no_decay_1d = false;                // nor for parameters of one dimension
     // Parameters whose name contains the text learn at the rate times the factor; factors of several matches multiply.
     std::vector<std::pair<std::string, double>> lr_factors = {};
     Kind kind = Kind::sgd;

@@ -37,6 +37,14 @@ LrSchedule schedule_settings(const Config& train) {
   s.min_lr = train.number("min_lr", {.fallback = 0, .min = 0});
   s.warmup_steps = train.integer("warmup_steps", {.fallback = 0, .min = 0});
   s.warmup_factor = train.number("warmup_factor", {.fallback = 0, .min = 0, .max = 1});
+  s.warmup_units = train.integer("warmup_epochs", {.fallback = 0, .min = 0});
+  if (s.warmup_units > 0) {
+    require_absent(train, {"warmup_steps", "warmup_factor"}, "warmup_epochs");
+    s.warmup_lr = train.number("warmup_lr", {.fallback = 0, .min = 0});
+  } else {
+    require_absent(train, {"warmup_lr"}, "no warmup_epochs");
+  }
+  s.lag = train.integer("schedule_lag", {.fallback = 0, .min = 0, .max = 1});
   return s;
 }
 
@@ -69,9 +77,30 @@ LossScaling loss_scale_settings(const Config& train) {
 // Which parameters are exempt from weight decay or have a learning rate of their own.
 void parameter_settings(const Config& train, Optimizer::Options& optimizer) {
   optimizer.no_decay = train.texts("no_decay", {.fallback = std::vector<std::string>{}});
+  optimizer.no_decay_1d = train.boolean("no_decay_1d", {.fallback = false});
   const Config factors = train.table("lr_factors");
   for (const std::string& part : factors.keys())
     optimizer.lr_factors.emplace_back(part, factors.number(part, {.min = 0}));
+}
+
+// Targets of classifiers: mixed with those of other images, and smoothed.
+void target_settings(const Config& train, bool classification, TrainSettings& s) {
+  if (!classification)
+    return require_absent(train, {"mixup", "cutmix", "cutmix_probability", "label_smoothing"},
+                          "model.task = \"segmentation\"");
+  s.label_smoothing = train.number("label_smoothing", {.fallback = 0, .min = 0, .below = 1});
+  s.mix.mixup_alpha = train.number("mixup", {.fallback = 0, .min = 0, .max = 100});
+  s.mix.cutmix_alpha = train.number("cutmix", {.fallback = 0, .min = 0, .max = 100});
+  if (s.mix.mixup_alpha > 0 && s.mix.cutmix_alpha > 0)
+    s.mix.switch_probability = train.number("cutmix_probability", {.fallback = 0.5, .min = 0, .max = 1});
+  else
+    require_absent(train, {"cutmix_probability"}, "only one of train.mixup and train.cutmix");
+  if (!s.mix.any()) return;
+  if (s.batch % 2 != 0)
+    throw train.error("batch", "an even number with train.mixup or train.cutmix, which mix a batch with its reverse",
+                      std::to_string(s.batch));
+  if (!s.drop_last)
+    throw train.error("drop_last", "true with train.mixup or train.cutmix, as a last batch may be odd", "false");
 }
 
 bool classifies(const Config& config) { return models::task_of(config.table("model")) == models::Task::classification; }
@@ -86,7 +115,10 @@ data::CentreCrop::Options centre_crop_settings(const Config& eval) {
   const int crop_size = eval.integer32("crop_size", {.fallback = 224, .min = 1, .max = kMaxSide});
   if (crop_size > scale_size)
     throw eval.error("crop_size", "at most eval.scale_size, " + std::to_string(scale_size), std::to_string(crop_size));
-  return {.scale_size = scale_size, .crop_size = crop_size};
+  const std::string filter = eval.choice("resample", {"bilinear", "bicubic"}, {.fallback = "bilinear"});
+  return {.scale_size = scale_size,
+          .crop_size = crop_size,
+          .filter = filter == "bicubic" ? data::Filter::bicubic : data::Filter::bilinear};
 }
 
 // One side of a square or [height, width].
@@ -156,13 +188,16 @@ TrainSettings train_settings(const Config& config) {
   else
     s.iterations = train.integer("iterations", {.min = 1});
   s.batch = train.integer32("batch", {.min = 1});
-  s.drop_last = train.boolean("drop_last", {.fallback = !classifies(config)});
+  const bool mixes = train.has("mixup") || train.has("cutmix");
+  s.drop_last = train.boolean("drop_last", {.fallback = !classifies(config) || mixes});
+  target_settings(train, classifies(config), s);
   optimizer_settings(train, s.optimizer);
   s.optimizer.schedule = schedule_settings(train);
   s.schedule_per_epoch = train.choice("schedule_per", {"epoch", "iteration"},
                                       {.fallback = s.iterations > 0 ? "iteration" : "epoch"}) == "epoch";
   if (s.schedule_per_epoch && s.iterations > 0)
     throw train.error("schedule_per", "\"iteration\" with train.iterations", "\"epoch\"");
+  if (!s.schedule_per_epoch) require_absent(train, {"warmup_epochs", "schedule_lag"}, "schedule_per = \"iteration\"");
   s.optimizer.weight_decay = train.number("weight_decay", {.fallback = 1e-4, .min = 0});
   s.optimizer.clip_norm = train.number("clip_norm", {.fallback = 0, .min = 0});
   parameter_settings(train, s.optimizer);
@@ -214,7 +249,7 @@ EvalSettings eval_settings(const Config& config) {
     s.centre_crop = centre_crop_settings(eval);
     return s;
   }
-  require_absent(eval, {"scale_size", "crop_size"}, "model.task = \"segmentation\"");
+  require_absent(eval, {"scale_size", "crop_size", "resample"}, "model.task = \"segmentation\"");
   const std::string average =
       eval.choice("average", {"log_probabilities", "logits", "probabilities"}, {.fallback = "log_probabilities"});
   s.average = average == "logits"          ? Average::logits

@@ -8,6 +8,7 @@
 
 #include "core/config.h"
 #include "core/dtype.h"
+#include "data/batch_mix.h"
 #include "data/random_resized_crop.h"
 #include "train/data_parallel.h"
 #include "train/data_settings.h"
@@ -25,6 +26,8 @@ struct TrainSettings {
   bool drop_last = true;         // of an epoch: the batch that is not full; kept by default in classification
   Optimizer::Options optimizer;  // schedule.steps_per_unit and total are filled in by the trainer
   bool schedule_per_epoch = true;
+  data::MixOptions mix;          // classification
+  double label_smoothing = 0;    // classification
   DType precision = DType::f32;  // of activations
   bool tf32 = false;             // f32 products in TF32 on a GPU
   uint64_t seed = 1;             // of the initial weights

@@ -59,7 +59,8 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
                                                                  .seed = data_settings_.seed,
                                                                  .rank = first() ? 0 : processes_->rank(),
                                                                  .world = size(),
-                                                                 .wrap = true});
+                                                                 .wrap = true,
+                                                                 .repeats = data_settings_.repeats});
 
   normalization_ = input_normalization(*model_, train_set_->mean(), train_set_->std());
 
@@ -76,10 +77,11 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
     parallel_ = std::make_unique<DataParallel>(*model_, *processes_, settings_.parallel);
     parallel_->broadcast_state();
   }
-  step_ = std::make_unique<TrainingStep>(
-      *model_, *optimizer_,
-      TrainingStep::Options{.ignore_index = train_set_->classes().ignore_index, .capture = settings_.capture},
-      parallel_.get());
+  step_ = std::make_unique<TrainingStep>(*model_, *optimizer_,
+                                         TrainingStep::Options{.ignore_index = train_set_->classes().ignore_index,
+                                                               .label_smoothing = settings_.label_smoothing,
+                                                               .capture = settings_.capture},
+                                         parallel_.get());
 }
 
 Trainer::~Trainer() = default;
@@ -126,12 +128,15 @@ void Trainer::resume() {
 // Waits for nothing on the device, so that the host stays ahead of it; report() does.
 void Trainer::step(Window& window) {
   batch_ = std::make_shared<const data::Batch>(std::move(*loader_->next()));
-  const NetworkInput input = upload(batch_, normalization_, settings_.precision, *uploads_);
-  step_->run(input.x, input.labels, progress_.step, total_steps_,
-             [&](const Tensor& total, const std::vector<models::AuxiliaryLoss>& auxiliary) {
-               window.losses.add(total, auxiliary);
-               if (checks_each_step()) check_losses(window);
-             });
+  const NetworkInput input = upload(batch_, normalization_, settings_.precision, *uploads_,
+                                    {.seed = data_settings_.seed, .mix = settings_.mix});
+  step_->run(
+      input.x, input.labels, progress_.step, total_steps_,
+      [&](const Tensor& total, const std::vector<models::AuxiliaryLoss>& auxiliary) {
+        window.losses.add(total, auxiliary);
+        if (checks_each_step()) check_losses(window);
+      },
+      input.own_share);
   window.images += int64_t{batch_->size} * size();
   ++progress_.step;
   if (processes_ != nullptr) processes_->report_step(progress_.step);

@@ -5,11 +5,12 @@
 
 namespace segrt::train {
 
-void TrainingStep::run(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps, const SeeLoss& see) {
+void TrainingStep::run(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps, const SeeLoss& see,
+                       const Tensor& own_share) {
   reason_ = obstacle(x);
   if (!reason_.empty()) {
     forget();
-    return eager(x, labels, step, total_steps, see);
+    return eager(x, labels, own_share, step, total_steps, see);
   }
   if (x.shape() != shape_ || x.dtype() != dtype_) {
     forget();
@@ -21,15 +22,16 @@ void TrainingStep::run(const Tensor& x, const Tensor& labels, int64_t step, int6
   const std::vector<nn::Module::StateEntry> state = model_.state();
   for (const nn::Module::StateEntry& e : state)
     if (e.parameter != nullptr) e.parameter->var.refresh_copy(dtype_);
-  if (!graph_ && failure_.empty() && ++steps_ > options_.eager_steps) capture(x, labels, step, total_steps);
+  if (!graph_ && failure_.empty() && ++steps_ > options_.eager_steps) capture(x, labels, own_share, step, total_steps);
   if (!graph_) {
     reason_ = !failure_.empty() ? "cannot be captured: " + failure_
                                 : "step " + std::to_string(steps_) + " of " + to_string(shape_) + ", step " +
                                       std::to_string(options_.eager_steps + 1) + " is recorded";
-    return eager(x, labels, step, total_steps, see);
+    return eager(x, labels, own_share, step, total_steps, see);
   }
   x_.copy_from(x);
   labels_.copy_from(labels);
+  if (share_.defined()) share_.copy_from(own_share);
   graph_->replay();
   // It wrote into weights, their copies and running statistics, of which what is derived elsewhere (folded weights)
   // must hear.
@@ -51,9 +53,13 @@ std::string TrainingStep::obstacle(const Tensor& x) const {
   return {};
 }
 
-void TrainingStep::eager(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps, const SeeLoss& see) {
+void TrainingStep::eager(const Tensor& x, const Tensor& labels, const Tensor& own_share, int64_t step,
+                         int64_t total_steps, const SeeLoss& see) {
   model_.begin_step(step, total_steps);
-  NetworkLoss loss = network_loss(model_, x, labels, options_.ignore_index, parallel_);
+  NetworkLoss loss = network_loss(
+      model_, x, labels,
+      {.ignore_index = options_.ignore_index, .label_smoothing = options_.label_smoothing, .own_share = own_share},
+      parallel_);
   if (see && parallel_ != nullptr) {
     const NetworkLoss of_all = over_processes(loss, *parallel_);
     see(of_all.total.value(), of_all.auxiliary);
@@ -67,12 +73,14 @@ void TrainingStep::eager(const Tensor& x, const Tensor& labels, int64_t step, in
   model_.clear_grads();
 }
 
-void TrainingStep::capture(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps) {
+void TrainingStep::capture(const Tensor& x, const Tensor& labels, const Tensor& own_share, int64_t step,
+                           int64_t total_steps) {
   try {
     x_ = x.clone();
     labels_ = labels.clone();
+    if (own_share.defined()) share_ = own_share.clone();
     graph_ = std::make_unique<kernels::DeviceGraph>(x.device(), [&] {
-      eager(x_, labels_, step, total_steps, [this](const Tensor& total, const auto& auxiliary) {
+      eager(x_, labels_, share_, step, total_steps, [this](const Tensor& total, const auto& auxiliary) {
         total_ = total;
         auxiliary_.clear();
         for (const models::AuxiliaryLoss& a : auxiliary) auxiliary_.push_back({a.name, a.value.detach()});
@@ -91,7 +99,7 @@ void TrainingStep::capture(const Tensor& x, const Tensor& labels, int64_t step, 
 
 void TrainingStep::forget() {
   graph_.reset();
-  x_ = labels_ = total_ = Tensor();
+  x_ = labels_ = share_ = total_ = Tensor();
   auxiliary_.clear();
   shape_ = {};
   steps_ = 0;

@@ -17,7 +17,8 @@ class TrainingStep {
  public:
   struct Options {
     int ignore_index = 255;
-    bool capture = true;  // record steps where the device has graphs
+    double label_smoothing = 0;  // as LossOptions
+    bool capture = true;         // record steps where the device has graphs
     // Steps in a row over batches of one shape and dtype that run as usual before one is recorded: they make what
     // layers and kernels keep, and the gradients' sizes known.
     int eager_steps = 2;
@@ -31,7 +32,9 @@ class TrainingStep {
   // after it where it is replayed; the tensors then are overwritten by the next step, in the order of the stream. With
   // several processes it is their loss, the same in all.
   using SeeLoss = std::function<void(const Tensor& total, const std::vector<models::AuxiliaryLoss>& auxiliary)>;
-  void run(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps, const SeeLoss& see);
+  // own_share: as LossOptions; in every step of a training or in none.
+  void run(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps, const SeeLoss& see,
+           const Tensor& own_share = {});
 
   // Why the last step was no replay; empty if it was one.
   const std::string& reason() const { return reason_; }
@@ -41,8 +44,9 @@ class TrainingStep {
 
  private:
   std::string obstacle(const Tensor& x) const;
-  void eager(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps, const SeeLoss& see);
-  void capture(const Tensor& x, const Tensor& labels, int64_t step, int64_t total_steps);
+  void eager(const Tensor& x, const Tensor& labels, const Tensor& own_share, int64_t step, int64_t total_steps,
+             const SeeLoss& see);
+  void capture(const Tensor& x, const Tensor& labels, const Tensor& own_share, int64_t step, int64_t total_steps);
   void forget();
 
   models::Model& model_;
@@ -50,7 +54,7 @@ class TrainingStep {
   Options options_;
   DataParallel* parallel_;
   std::string reason_, failure_;  // failure_: of the capture for this shape
-  Tensor x_, labels_;             // what the recorded step reads
+  Tensor x_, labels_, share_;     // what the recorded step reads
   Tensor total_;                  // what it writes
   std::vector<models::AuxiliaryLoss> auxiliary_;
   Shape shape_;

@@ -73,6 +73,26 @@ TEST_CASE("cosine and constant schedules, floor and warm-up") {
       {{0, 0.1}, {1, 0.9 * 0.325}, {2, 0.8 * 0.55}, {3, 0.7 * 0.775}, {4, 0.6}, {10, 0}});
 }
 
+TEST_CASE("a schedule by epochs with linear warm-up that lags one epoch behind") {
+  // Units of 2 steps: epochs 0 and 1 run at the rate for t = 0, epoch e at that for t = e - 1.
+  const LrSchedule s{.kind = LrSchedule::Kind::cosine,
+                     .base = 1e-3,
+                     .total = 300,
+                     .steps_per_unit = 2,
+                     .end_lr = 1e-5,
+                     .warmup_units = 5,
+                     .warmup_lr = 1e-6,
+                     .lag = 1};
+  const auto cosine = [](double t) { return 1e-5 + 0.5 * (1e-3 - 1e-5) * (1 + std::cos(M_PI * t / 300)); };
+  check_schedule(s, {{0, 1e-6},
+                     {3, 1e-6},
+                     {4, 1e-6 + (1e-3 - 1e-6) / 5},
+                     {11, 1e-6 + 4 * (1e-3 - 1e-6) / 5},
+                     {12, cosine(5)},
+                     {301, cosine(149)},
+                     {599, cosine(298)}});
+}
+
 TEST_CASE("poly and cosine lead to end_lr; poly with warm-up gives the rates of published DABNet logs") {
   const LrSchedule published{.kind = LrSchedule::Kind::poly,
                              .base = 0.025,

@@ -91,7 +91,7 @@ Result train_steps(models::Model& model, const Batch& batch, int64_t first_step,
   Result r;
   for (int64_t step = 0; step < kSteps; ++step) {
     model.begin_step(first_step + step, 100);
-    train::NetworkLoss loss = train::network_loss(model, batch.x, batch.labels, kIgnore, parallel);
+    train::NetworkLoss loss = train::network_loss(model, batch.x, batch.labels, {.ignore_index = kIgnore}, parallel);
     const Tensor total = parallel != nullptr ? over_processes(loss, *parallel).total.value() : loss.total.value();
     r.losses.push_back(total.item());
     backward(loss.total);

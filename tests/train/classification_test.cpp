@@ -150,7 +150,7 @@ TEST_CASE("the loss of a classifier is the mean cross-entropy, on every device, 
     net.set_training(true);
     const Tensor x = test::random_normal({5, 12, 12, 3}, DType::f32, *device, {.seed = 4});
     const Tensor y = Tensor::from<int64_t>({5}, labels, *device);
-    train::NetworkLoss loss = train::network_loss(net, x, y, -1);
+    train::NetworkLoss loss = train::network_loss(net, x, y, {.ignore_index = -1});
     const std::vector<double> scores = test::to_doubles(net.forward(x).front().scores.value());
     CHECK(loss.total.value().item() == doctest::Approx(cross_entropy(scores, labels, 5)).epsilon(1e-5));
     train::Sgd sgd(net, {.schedule = {.base = 0.1}, .sgd = {}, .weight_decay = 1e-4});
@@ -173,7 +173,7 @@ TEST_CASE("label 255 is a class like any other among a thousand") {
   test::TinyClassifier net(300, false, init);
   const Tensor x = test::random_normal({2, 8, 8, 3}, DType::f32, *device, {.seed = 4});
   const std::vector<int64_t> labels{255, 299};
-  const auto loss = train::network_loss(net, x, Tensor::from<int64_t>({2}, labels, *device), -1);
+  const auto loss = train::network_loss(net, x, Tensor::from<int64_t>({2}, labels, *device), {.ignore_index = -1});
   const std::vector<double> scores = test::to_doubles(net.forward(x).front().scores.value());
   CHECK(loss.total.value().item() == doctest::Approx(cross_entropy(scores, labels, 300)).epsilon(1e-5));
 }

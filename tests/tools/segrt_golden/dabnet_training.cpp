@@ -93,7 +93,7 @@ Run train_three_steps(models::Model& model, const Batch& batch, const train::Opt
   model.set_training(true);
   const std::unique_ptr<train::Optimizer> optimizer = train::Optimizer::create(model, options);
   for (int step = 0; step < 4; ++step) {
-    const train::NetworkLoss loss = train::network_loss(model, batch.image, batch.labels, batch.ignore_index);
+    const train::NetworkLoss loss = train::network_loss(model, batch.image, batch.labels, {.ignore_index = batch.ignore_index});
     run.losses.push_back(loss.total.value().item());
     if (step == 3) break;  // the running statistics have seen this fourth pass too
     backward(loss.total);
@@ -165,7 +165,7 @@ double worst_relative(const std::vector<double>& got, const std::vector<double>&
 // The first step's loss and gradients.
 Results first_step(models::Model& model, const Batch& batch) {
   model.set_training(true);
-  const train::NetworkLoss loss = train::network_loss(model, batch.image, batch.labels, batch.ignore_index);
+  const train::NetworkLoss loss = train::network_loss(model, batch.image, batch.labels, {.ignore_index = batch.ignore_index});
   backward(loss.total);
   return {{"loss", {loss.total.value().item()}}, {"grad_norm", gradient_norms(model)}};
 }
@@ -253,7 +253,7 @@ double dabnet_loss(GoldenFile& file, const NetworkOnDevice& network, DType preci
   kernels::cast(batch.image, image);
   const std::unique_ptr<models::Model> model = network.build(network.device);
   model->set_training(true);
-  return train::network_loss(*model, image, batch.labels, batch.ignore_index).total.value().item();
+  return train::network_loss(*model, image, batch.labels, {.ignore_index = batch.ignore_index}).total.value().item();
 }
 
 void run_dabnet_training(GoldenFile& file, const NetworkOnDevice& network, Report& report) {

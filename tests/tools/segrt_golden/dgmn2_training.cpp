@@ -56,7 +56,7 @@ Batch make_batch(GoldenFile& file, Device& device, DType precision) {
 Var loss_of(models::Model& model, const Batch& batch) {
   model.set_training(true);
   if (model.task() == models::Task::segmentation)
-    return train::network_loss(model, batch.image, batch.labels, 255).total;
+    return train::network_loss(model, batch.image, batch.labels, {.ignore_index = 255}).total;
   const Var log_probabilities = autograd::log_softmax(model.forward(batch.image).front().scores);
   return autograd::scale(autograd::sum(autograd::mul(log_probabilities, batch.labels)),
                          -1.0 / static_cast<double>(batch.image.dim(0)));

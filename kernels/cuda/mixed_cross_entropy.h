@@ -1,0 +1,12 @@
+// CUDA side of kernels/mixed_cross_entropy.h.
+#pragma once
+
+#include "kernels/mixed_cross_entropy.h"
+
+namespace segrt::kernels::cuda {
+
+void mixed_cross_entropy_forward(const Tensor& logits, const MixedTargets& targets, Tensor& loss);
+void mixed_cross_entropy_backward(const Tensor& logits, const MixedTargets& targets, const Tensor& scale,
+                                  Tensor& dlogits);
+
+}  // namespace segrt::kernels::cuda

@@ -1,0 +1,128 @@
+// A tiny classifier trained with everything that DGMN2's recipe on ImageNet has.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "core/safetensors.h"
+#include "tests/core/temporary_folder.h"
+#include "tests/support/tensors.h"
+#include "tests/support/tiny_classifier.h"
+#include "train/trainer.h"
+
+namespace {
+using namespace segrt;
+
+constexpr const char* kConfig = R"([model]
+name = "tiny"
+task = "classification"
+classes = 2
+[data]
+kind = "synthetic_shapes"
+height = 24
+width = 24
+shapes = 2
+textures = 1
+train_size = 48
+val_size = 8
+augment = "random_resized_crop"
+crop = 16
+crop_aspect = "log_uniform"
+resample = "bicubic"
+rand_augment = 2
+random_erasing = 0.5
+repeated_augmentation = 3
+[train]
+epochs = 4
+batch = 8
+optimizer = "adamw"
+lr = 5e-3
+weight_decay = 0.05
+no_decay_1d = true
+schedule = "cosine"
+end_lr = 1e-5
+warmup_epochs = 2
+warmup_lr = 1e-4
+schedule_lag = 1
+mixup = 0.8
+cutmix = 1.0
+label_smoothing = 0.1
+log_every = 1
+[eval]
+scale_size = 20
+crop_size = 16
+resample = "bicubic"
+)";
+
+struct Run {
+  Run(const std::string& folder, const std::vector<std::string>& overrides = {})
+      : directory(folder), config(Config::parse(kConfig, "x.toml", overrides)) {}
+
+  train::Trainer::Outcome operator()(bool resume = false, int stop_after = 0) {
+    device = Device::create("cpu");
+    train::Trainer trainer(config, *device, directory, [](const Config& table, nn::Init& init) {
+      table.text("name");
+      const models::Task task = models::task_of(table);
+      REQUIRE(task == models::Task::classification);
+      return std::make_unique<test::TinyClassifier>(table.integer32("classes", {}), false, init);
+    });
+    if (resume) trainer.resume();
+    directory.create(config);
+    train::RunLog log({.directory = directory.path(), .quiet = true});
+    int steps = 0;
+    return trainer.run(log, [&] { return ++steps == stop_after; });
+  }
+  std::unique_ptr<Device> device;
+  train::RunDirectory directory;
+  Config config;
+};
+
+bool equal_tensors(const std::filesystem::path& a, const std::filesystem::path& b) {
+  const SafetensorsFile x(a.string()), y(b.string());
+  if (x.entries().size() != y.entries().size()) return false;
+  return std::all_of(x.entries().begin(), x.entries().end(), [&](const SafetensorsEntry& e) {
+    const auto p = x.bytes(e.name), q = y.bytes(e.name);
+    return std::equal(p.begin(), p.end(), q.begin(), q.end());
+  });
+}
+
+std::string refusal(const std::vector<std::string>& overrides) {
+  return test::error_of([&] {
+    const TemporaryFolder folder;
+    Run run(folder / "run", overrides);
+    run();
+  });
+}
+}  // namespace
+
+TEST_CASE("the whole ImageNet recipe: resumed bit for bit, and independent of the number of workers") {
+  for (const std::string precision : {"f32", "f16"}) {
+    CAPTURE(precision);
+    const TemporaryFolder folder;
+    const std::vector<std::string> overrides{"train.precision=\"" + precision + "\""};
+    const auto with = [&](const std::string& more) {
+      std::vector<std::string> all = overrides;
+      all.push_back(more);
+      return all;
+    };
+    Run whole(folder / "whole", with("data.workers=0")), parts(folder / "parts", with("data.workers=3"));
+    REQUIRE(whole() == train::Trainer::Outcome::finished);
+    REQUIRE(parts(false, 9) == train::Trainer::Outcome::stopped);  // in the middle of the second epoch of six batches
+    REQUIRE(parts(true) == train::Trainer::Outcome::finished);
+    CHECK(equal_tensors(whole.directory.latest(), parts.directory.latest()));
+    Run other(folder / "other", with("data.seed=2"));
+    other();
+    CHECK_FALSE(equal_tensors(whole.directory.latest(), other.directory.latest()));
+  }
+}
+
+TEST_CASE("what does not fit the recipe is refused by its key") {
+  CHECK(refusal({"train.batch=7"}).find("train.batch: expected an even number") != std::string::npos);
+  CHECK(refusal({"train.drop_last=false"}).find("train.drop_last") != std::string::npos);
+  CHECK(refusal({"train.mixup=0"}).find("train.cutmix_probability") == std::string::npos);
+  CHECK(refusal({"train.mixup=0", "train.cutmix_probability=0.3"}).find("train.cutmix_probability") !=
+        std::string::npos);
+  CHECK(refusal({"train.warmup_steps=5"}).find("train.warmup_steps") != std::string::npos);
+  CHECK(refusal({"train.label_smoothing=1"}).find("train.label_smoothing") != std::string::npos);
+  CHECK(refusal({"data.rand_augment=0", "data.rand_augment_std=1"}).find("data.rand_augment_std") != std::string::npos);
+  CHECK(refusal({"data.repeated_augmentation=0"}).find("data.repeated_augmentation") != std::string::npos);
+}
