@@ -39,7 +39,7 @@ def kernels():
 
 
 def other_files():
-    return files("core/cuda/*.cpp", "core/upload_ring.cpp", "kernels/device_graph.cpp", "kernels/vendor/cu*.cpp", "kernels/vendor/*/*.cpp", "core/*nccl*.cpp")
+    return files("core/cuda/*.cpp", "core/upload_ring.cpp", "kernels/device_graph.cpp", "kernels/vendor/cu*.cpp", "kernels/vendor/*/*.cpp", "core/nccl/*.cpp")
 
 
 @functools.lru_cache(maxsize=None)
