@@ -134,4 +134,25 @@ TEST_CASE("op vectors: malformed cases and files are errors") {
   CHECK(both.says("pass  "));
 }
 
+TEST_CASE("op vectors: a deformable convolution with a bias and a mask") {
+  const auto cpu = Device::create("cpu");
+  const auto values = [&](const Shape& shape, const std::vector<float>& v) { return Tensor::from(shape, v, *cpu); };
+  // 1x1, weight 2: each output is 1 + 2 * mask * sample. Samples: half a pixel down; one to the left; outside; in place.
+  const std::vector<NamedTensor> tensors{{"case/in0", values({1, 1, 2, 2}, {1, 2, 3, 5})},
+                                         {"case/in1", values({1, 1, 1, 1}, {2})},
+                                         {"case/in2", values({1, 2, 2, 2}, {0.5f, 0, 3, 0, 0, -1, 0, 0})},
+                                         {"case/in3", values({1}, {1})},
+                                         {"case/in4", values({1, 1, 2, 2}, {0.5f, 3, 1, 0.25f})},
+                                         {"case/out0", values({1, 1, 2, 2}, {3, 7, 1, 3.5f})}};
+  const std::string text = R"({"op":"DeformConv","domain":"","opset":22,"attrs":{"kernel_shape":[1,1]},)"
+                           R"("inputs":["X","W","offset","B","mask"],"outputs":["Y"],"from":"","rtol":0,"atol":1e-06})";
+  const TemporaryFolder folder;
+  write_safetensors(folder / "one.safetensors", tensors, {{"case", text}});
+  for (const std::string& device : devices()) {
+    const test::Outcome outcome = run_tool("--at-least 1 --device " + device + " " + (folder / "one.safetensors"));
+    CAPTURE(outcome.output);
+    CHECK(outcome.code == 0);
+  }
+}
+
 }  // namespace segrt
