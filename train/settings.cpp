@@ -16,7 +16,7 @@ void require_absent(const Config& table, const std::vector<std::string>& keys, c
     if (table.has(key)) throw table.error(key, "no such key with " + setting, "a value");
 }
 
-LrSchedule schedule_settings(const Config& train) {
+LrSchedule schedule_settings(const Config& train, bool per_epoch) {
   LrSchedule s;
   const std::string kind = train.choice("schedule", {"constant", "step", "poly", "cosine"}, {.fallback = "poly"});
   s.base = train.number("lr", {.fallback = 0.01, .above = 0});
@@ -35,16 +35,21 @@ LrSchedule schedule_settings(const Config& train) {
   else
     require_absent(train, {"end_lr"}, "schedule = \"" + kind + '"');
   s.min_lr = train.number("min_lr", {.fallback = 0, .min = 0});
-  s.warmup_steps = train.integer("warmup_steps", {.fallback = 0, .min = 0});
-  s.warmup_factor = train.number("warmup_factor", {.fallback = 0, .min = 0, .max = 1});
-  s.warmup_units = train.integer("warmup_epochs", {.fallback = 0, .min = 0});
+  // A saved configuration lists what was read, defaults included: a key is read only where it has a meaning.
+  if (per_epoch) {
+    s.warmup_units = train.integer("warmup_epochs", {.fallback = 0, .min = 0});
+    s.lag = train.integer("schedule_lag", {.fallback = 0, .min = 0, .max = 1});
+  } else {
+    require_absent(train, {"warmup_epochs", "schedule_lag"}, "schedule_per = \"iteration\"");
+  }
   if (s.warmup_units > 0) {
     require_absent(train, {"warmup_steps", "warmup_factor"}, "warmup_epochs");
     s.warmup_lr = train.number("warmup_lr", {.fallback = 0, .min = 0});
   } else {
     require_absent(train, {"warmup_lr"}, "no warmup_epochs");
+    s.warmup_steps = train.integer("warmup_steps", {.fallback = 0, .min = 0});
+    s.warmup_factor = train.number("warmup_factor", {.fallback = 0, .min = 0, .max = 1});
   }
-  s.lag = train.integer("schedule_lag", {.fallback = 0, .min = 0, .max = 1});
   return s;
 }
 
@@ -192,12 +197,11 @@ TrainSettings train_settings(const Config& config) {
   s.drop_last = train.boolean("drop_last", {.fallback = !classifies(config) || mixes});
   target_settings(train, classifies(config), s);
   optimizer_settings(train, s.optimizer);
-  s.optimizer.schedule = schedule_settings(train);
   s.schedule_per_epoch = train.choice("schedule_per", {"epoch", "iteration"},
                                       {.fallback = s.iterations > 0 ? "iteration" : "epoch"}) == "epoch";
   if (s.schedule_per_epoch && s.iterations > 0)
     throw train.error("schedule_per", "\"iteration\" with train.iterations", "\"epoch\"");
-  if (!s.schedule_per_epoch) require_absent(train, {"warmup_epochs", "schedule_lag"}, "schedule_per = \"iteration\"");
+  s.optimizer.schedule = schedule_settings(train, s.schedule_per_epoch);
   s.optimizer.weight_decay = train.number("weight_decay", {.fallback = 1e-4, .min = 0});
   s.optimizer.clip_norm = train.number("clip_norm", {.fallback = 0, .min = 0});
   parameter_settings(train, s.optimizer);
