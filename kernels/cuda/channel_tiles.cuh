@@ -117,6 +117,34 @@ struct PairSums {
   }
 };
 
+// First stage: the sums of a block's rows, combined, as entry part.chunk of both partials [chunks, channels].
+template <int V>
+SEGRT_DEVICE void write_partial_sums(PairSums<float, V>& own, const ChannelTiles& t, const TilePart& part,
+                                     float* partial_g, float* partial_gx) {
+  combine_rows(own, t, part, dynamic_shared<PairSums<float, V>>());
+  if (!part.active || part.row != 0) return;
+  const int64_t at = part.chunk * t.channels + part.channel;
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    partial_g[at + k] = own.g[k];
+    partial_gx[at + k] = own.gx[k];
+  }
+}
+
+// Second stage: the sum over all chunks, in float64; of part.row 0.
+SEGRT_DEVICE PairSums<double, 1> sum_of_partials(const float* partial_g, const float* partial_gx, const ChannelTiles& t,
+                                                 const TilePart& part) {
+  PairSums<double, 1> own{};
+  if (part.active)
+    for (int64_t p = part.begin; p < part.end; p += t.rows) {
+      const int64_t at = p * t.channels + part.channel;
+      own.g[0] += static_cast<double>(partial_g[at]);
+      own.gx[0] += static_cast<double>(partial_gx[at]);
+    }
+  combine_rows(own, t, part, dynamic_shared<PairSums<double, 1>>());
+  return own;
+}
+
 // V elements as floats, in one access.
 template <typename T, int V>
 SEGRT_DEVICE void load_floats(const T* p, float (&values)[V]) {

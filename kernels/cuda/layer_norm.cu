@@ -155,29 +155,14 @@ __global__ void weight_sums_kernel(const T* dy, const T* x, const float* mean, c
         own.gx[k] += g[k] * ((v[k] - m) * r);
       }
     }
-  combine_rows(own, t, part, dynamic_shared<PairSums<float, V>>());
-  if (part.active && part.row == 0) {
-    const int64_t at = part.chunk * t.channels + part.channel;
-#pragma unroll
-    for (int k = 0; k < V; ++k) {
-      partial_g[at + k] = own.g[k];
-      partial_gx[at + k] = own.gx[k];
-    }
-  }
+  write_partial_sums(own, t, part, partial_g, partial_gx);
 }
 
 // Second stage: one block a tile of channels, over all chunks, in float64.
 __global__ void finish_weight_kernel(const float* partial_g, const float* partial_gx, float* dbias, float* dweight,
                                      ChannelTiles t) {
   const TilePart part = tile_part<1>(t, block_index().x);
-  PairSums<double, 1> own{};
-  if (part.active)
-    for (int64_t p = part.begin; p < part.end; p += t.rows) {
-      const int64_t at = p * t.channels + part.channel;
-      own.g[0] += static_cast<double>(partial_g[at]);
-      own.gx[0] += static_cast<double>(partial_gx[at]);
-    }
-  combine_rows(own, t, part, dynamic_shared<PairSums<double, 1>>());
+  const PairSums<double, 1> own = sum_of_partials(partial_g, partial_gx, t, part);
   if (part.active && part.row == 0) {
     dbias[part.channel] = static_cast<float>(own.g[0]);
     dweight[part.channel] = static_cast<float>(own.gx[0]);
