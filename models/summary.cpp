@@ -1,5 +1,7 @@
 #include "models/summary.h"
 
+#include "nn/state.h"
+
 namespace segrt::models {
 
 Summary summarize(const Config& model_table, const Shape& input) {
@@ -36,9 +38,7 @@ std::vector<StateLine> state_lines(const Config& model_table) {
   std::vector<StateLine> lines;
   for (const nn::Module::StateEntry& e : model->state()) {
     const Tensor& t = e.parameter != nullptr ? e.parameter->var.value() : e.buffer->tensor;
-    const bool filters = e.parameter != nullptr && t.shape().rank() == 4;  // [O,kh,kw,I] here, [O,I,kh,kw] there
-    const Shape shape = filters ? Shape{t.dim(0), t.dim(3), t.dim(1), t.dim(2)} : t.shape();
-    lines.push_back({e.path, t.dtype(), shape, e.parameter != nullptr});
+    lines.push_back({e.path, t.dtype(), nn::upstream_shape(t.shape()), e.parameter != nullptr});
   }
   return lines;
 }

@@ -36,7 +36,6 @@ const Tensor& tensor_of(const Module::StateEntry& entry) {
   return entry.parameter != nullptr ? entry.parameter->var.value() : entry.buffer->tensor;
 }
 
-Shape upstream_shape(const Shape& s) { return s.rank() == 4 ? Shape{s[0], s[3], s[1], s[2]} : s; }
 
 std::string listed(const char* what, const std::vector<std::string>& names) {
   if (names.empty()) return "";
@@ -75,6 +74,7 @@ void copy_planned(const WeightFile& file, const std::vector<std::pair<const Modu
 }
 }  // namespace
 
+Shape upstream_shape(const Shape& s) { return s.rank() == 4 ? Shape{s[0], s[3], s[1], s[2]} : s; }
 Tensor to_upstream_layout(const Tensor& t) { return t.rank() == 4 ? permuted(t, {0, 3, 1, 2}) : t; }
 Tensor from_upstream_layout(const Tensor& t) { return t.rank() == 4 ? permuted(t, {0, 2, 3, 1}) : t; }
 

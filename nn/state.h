@@ -16,6 +16,7 @@ namespace segrt::nn {
 // device.
 Tensor to_upstream_layout(const Tensor& t);
 Tensor from_upstream_layout(const Tensor& t);
+Shape upstream_shape(const Shape& s);  // of to_upstream_layout(t) for t of shape s
 
 // Every parameter and buffer of the module in state_dict order, in upstream layout, on `host` (a CPU device).
 std::vector<NamedTensor> state_dict(Module& module, Device& host);
