@@ -36,7 +36,6 @@ const Tensor& tensor_of(const Module::StateEntry& entry) {
   return entry.parameter != nullptr ? entry.parameter->var.value() : entry.buffer->tensor;
 }
 
-
 std::string listed(const char* what, const std::vector<std::string>& names) {
   if (names.empty()) return "";
   constexpr size_t kShown = 12;
