@@ -1,4 +1,6 @@
+#include <bit>
 #include <cmath>
+#include <type_traits>
 
 #include "core/parallel.h"
 #include "kernels/cpu/channel_rows.h"
@@ -34,6 +36,18 @@ class Moments {
   double *mean_, *m2_;
   int64_t channels_, count_;
 };
+
+// Of a statistic in f64, rounded to 41 bits first. The mean of few positions often lies in the middle between two
+// floats; where the sums have had another order, it is 1e-16 off there, and would be rounded the other way.
+template <typename T>
+T rounded(double statistic) {
+  if constexpr (std::is_same_v<T, float>) {
+    constexpr uint64_t kHalf = uint64_t{1} << 11;
+    if (std::isfinite(statistic))
+      statistic = std::bit_cast<double>((std::bit_cast<uint64_t>(statistic) + kHalf) & ~(2 * kHalf - 1));
+  }
+  return static_cast<T>(statistic);
+}
 
 // s1[i] += d, s2[i] += d^2 with d = x[i] - shift[i], for i < n of kRows rows `step` apart: several at once, so that the
 // sums are loaded and stored less often than the data.
@@ -155,8 +169,8 @@ void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var) {
   });
   const auto write = [&]<typename T>() {
     for (int64_t c = 0; c < channels; ++c) {
-      mean.data<T>()[c] = static_cast<T>(means[static_cast<size_t>(c)]);
-      var.data<T>()[c] = static_cast<T>(m2s[static_cast<size_t>(c)] / static_cast<double>(positions));
+      mean.data<T>()[c] = rounded<T>(means[static_cast<size_t>(c)]);
+      var.data<T>()[c] = rounded<T>(m2s[static_cast<size_t>(c)] / static_cast<double>(positions));
     }
   };
   mean.dtype() == DType::f64 ? write.template operator()<double>() : write.template operator()<float>();
@@ -199,8 +213,8 @@ void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tenso
   const auto write = [&]<typename T>() {
     for (int64_t c = 0; c < channels; ++c) {
       const double sum = m2s[static_cast<size_t>(c)];
-      mean.data<T>()[c] = static_cast<T>(means[static_cast<size_t>(c)]);
-      var.data<T>()[c] = static_cast<T>(sum / n);
+      mean.data<T>()[c] = rounded<T>(means[static_cast<size_t>(c)]);
+      var.data<T>()[c] = rounded<T>(sum / n);
       unbiased_var.data<T>()[c] = static_cast<T>(sum * unbias);
     }
     count.data<T>()[0] = static_cast<T>(positions);
