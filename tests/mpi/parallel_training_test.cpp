@@ -25,10 +25,10 @@ struct Family {
 };
 const Family kFamilies[] = {
     {"DRN", "name = \"drn_d_22\"\nclasses = 5\n", 64, 32, 0, 0.01},
-    {"Dynamic Routing", "name = \"dynamic_a\"\nclasses = 5\nlayers = 5\nwidth = 16\nsmall_gate = false\n", 64, 64, 60,
+    {"Dynamic Routing", "name = \"dynamic_a\"\nclasses = 5\nlayers = 5\nwidth = 16\nsmall_gate = false\n", 64, 32, 60,
      5e-5},
     {"DABNet", "name = \"dabnet_r_p2\"\nclasses = 5\npatch = 1\n", 64, 64, 0, 2.5e-3},
-    {"DGMN2", "name = \"dgmn2_tiny_fpn\"\nclasses = 5\n", 64, 64, 0, 1e-4},
+    {"DGMN2", "name = \"dgmn2_tiny_fpn\"\nclasses = 5\n", 64, 32, 0, 1e-4},
 };
 
 // Sample n of process r: number first + n * stride of the whole batch.
