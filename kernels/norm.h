@@ -3,10 +3,10 @@
 // backward_apply. Activations are f32, bf16 or f16 (CPU: also f64); statistics and affine parameters are f32 (f64 with
 // f64 activations).
 //
-// On a CPU sums are taken of each sample of [N,...,C] first (of rank 3 and more), in an order that depends on the
-// sample's shape alone, and of the samples in f64; statistics and sums may be asked for in f64 whatever x is. Those of
-// several parts of a batch, combined in f64 and then rounded, are so the same bits as those of the whole: they differ
-// before by some 1e-16, which seldom moves a rounding to f32.
+// On a CPU sums of f32 and 16-bit [N,...,C] (of rank 3 and more) are taken of each sample first, in an order that
+// depends on the sample's shape alone, and of the samples in f64; statistics and sums may be asked for in f64 whatever
+// x is. So those of the parts of a batch, combined in f64 and then rounded to f32, are the same bits as those of the
+// whole (but for one in a million or fewer, whose f64 values differ by 1e-16 just where the rounding changes).
 #pragma once
 
 #include "core/tensor.h"

@@ -12,8 +12,9 @@
 
 namespace segrt::kernels::cpu {
 
-// Samples of x [N,...,C], whose sums over positions are taken one by one: N. Of [P,C] and [C] all is one sample.
-inline int64_t samples_of(const Tensor& x) { return x.rank() > 2 ? x.dim(0) : 1; }
+// Samples of x [N,...,C], whose sums over positions are taken one by one: N. All is one sample in [P,C] and [C], and in
+// f64, where sums of samples would be no more exact than others.
+inline int64_t samples_of(const Tensor& x) { return x.rank() > 2 && x.dtype() != DType::f64 ? x.dim(0) : 1; }
 
 struct ColumnTask {
   int64_t outer, chunk;    // a, and which chunk of rows
