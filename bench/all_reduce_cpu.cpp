@@ -1,6 +1,7 @@
-// The sum of a network's gradients over the processes of `mpirun`: one message a parameter, beside the buckets of
-// train::DataParallel, whose copies and agreement count. The gradients' shapes are those of networks; their numbers
-// are of no account.
+// The sum of a network's gradients over the processes of `mpirun`, by the buckets of train::DataParallel (copies and
+// agreement included) of several sizes, beside a message a parameter: summed in place, and by DataParallel with a
+// bucket for each. The gradients' shapes are those of networks; their numbers are of no account. Nothing is computed
+// meanwhile.
 //
 //   mpirun -np 2 bench_all_reduce_cpu [--models drn_d_22,dabnet_e] [--bucket-mb 1,16] [--rounds N] [--json FILE]
 #include <fmt/format.h>
@@ -13,6 +14,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/communicator.h"
@@ -54,7 +56,8 @@ double median(std::vector<double> values) {
 
 // A way to sum, and what each round took.
 struct Way {
-  double bucket_mb = 0;  // 0: a message a parameter
+  std::string name;
+  double bucket_mb = 0;  // of DataParallel
   std::unique_ptr<train::DataParallel> parallel;
   std::vector<double> ms = {};
 };
@@ -93,38 +96,52 @@ nlohmann::json measure(const std::string& name, const Arguments& a, Communicator
   const Config config = Config::parse(fmt::format("[model]\nname = \"{}\"\nclasses = 19\n", name), "bench");
   const std::unique_ptr<models::Model> model = models::build(config.table("model"), init);
   Gradients gradients(*model);
-  std::vector<Way> ways(1);
-  for (const double mb : a.bucket_mb)
+  // A message a parameter: of the gradients where they lie; and as DataParallel has it when its buckets hold one each.
+  std::vector<Way> ways;
+  ways.push_back({.name = "in place", .parallel = nullptr});
+  constexpr double kOneEach = 1.0 / (1 << 20);
+  std::vector<double> sizes{kOneEach};
+  sizes.insert(sizes.end(), a.bucket_mb.begin(), a.bucket_mb.end());
+  for (const double mb : sizes)
     ways.push_back(
-        {.bucket_mb = mb,
+        {.name = mb == kOneEach ? "one each" : fmt::format("{:g} MB", mb),
+         .bucket_mb = mb,
          .parallel = std::make_unique<train::DataParallel>(
              *model, processes,
              train::DataParallel::Options{.sync_bn = false, .bucket_bytes = static_cast<int64_t>(mb * (1 << 20))})});
   constexpr int kWarmup = 2;  // buckets are planned by the first
   for (int round = -kWarmup; round < a.rounds; ++round)
-    for (Way& way : ways) {  // in turns: a neighbour on the machine slows all of them alike
+    for (size_t k = 0; k < ways.size(); ++k) {
+      // In turns and each round from another on, after a rest: a neighbour on the machine slows all of them alike.
+      Way& way = ways[(k + static_cast<size_t>(round + kWarmup)) % ways.size()];
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
       if (way.parallel != nullptr)
         for (size_t i = 0; i < gradients.parameters.size(); ++i) gradients.parameters[i].set_grad(gradients.tensors[i]);
       const double ms = slowest_ms(processes, [&] { sum(way, gradients, processes); });
       if (round >= 0) way.ms.push_back(ms);
     }
-  const double alone = median(ways.front().ms), mib = static_cast<double>(gradients.bytes) / (1 << 20);
+  const double in_place = median(ways[0].ms), one_each = median(ways[1].ms),
+               mib = static_cast<double>(gradients.bytes) / (1 << 20);
   nlohmann::json buckets = nlohmann::json::array();
   for (const Way& way : ways) {
     const double ms = median(way.ms);
     const size_t messages = way.parallel == nullptr ? gradients.tensors.size() : way.parallel->buckets();
     if (processes.rank() == 0)
-      fmt::print("{:<16} {:>8.1f} {:>10} {:>9} {:>10.2f} {:>10.2f} {:>7.2f}\n", name, mib,
-                 way.parallel == nullptr ? "-" : fmt::format("{:g}", way.bucket_mb), messages, ms,
-                 *std::min_element(way.ms.begin(), way.ms.end()), alone / ms);
-    if (way.parallel != nullptr)
-      buckets.push_back(
-          {{"bucket_mb", way.bucket_mb}, {"messages", messages}, {"median_ms", ms}, {"times_faster", alone / ms}});
+      fmt::print("{:<16} {:>8.1f} {:>10} {:>9} {:>10.2f} {:>10.2f} {:>9.2f} {:>9.2f}\n", name, mib, way.name, messages,
+                 ms, *std::min_element(way.ms.begin(), way.ms.end()), in_place / ms, one_each / ms);
+    if (way.bucket_mb > kOneEach)
+      buckets.push_back({{"bucket_mb", way.bucket_mb},
+                         {"messages", messages},
+                         {"median_ms", ms},
+                         {"times_faster_than_in_place", in_place / ms},
+                         {"times_faster_than_one_each", one_each / ms}});
   }
-  return {{"model", name},
-          {"gradient_bytes", gradients.bytes},
-          {"per_parameter", {{"messages", gradients.tensors.size()}, {"median_ms", alone}}},
-          {"buckets", buckets}};
+  return {
+      {"model", name},
+      {"gradient_bytes", gradients.bytes},
+      {"message_a_parameter",
+       {{"messages", gradients.tensors.size()}, {"in_place_median_ms", in_place}, {"one_each_median_ms", one_each}}},
+      {"buckets", buckets}};
 }
 
 int run(const Arguments& a) {
@@ -137,8 +154,8 @@ int run(const Arguments& a) {
   }
   const double load = load_average();
   if (processes->rank() == 0)
-    fmt::print("{:<16} {:>8} {:>10} {:>9} {:>10} {:>10} {:>7}\n", "network", "MiB", "bucket MB", "messages",
-               "median ms", "least ms", "times");
+    fmt::print("{:<16} {:>8} {:>10} {:>9} {:>10} {:>10} {:>9} {:>9}\n", "network", "MiB", "buckets", "messages",
+               "median ms", "least ms", "in place", "one each");
   nlohmann::json results = nlohmann::json::array();
   for (const std::string& name : a.models) results.push_back(measure(name, a, *processes, *cpu));
   if (processes->rank() == 0 && !a.json.empty())

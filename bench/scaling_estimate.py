@@ -2,16 +2,16 @@
 """How efficient data-parallel training of a network would be on 8 to 1024 GPUs: an estimate from one GPU's step time and an alpha-beta model of the links.
 
 usage: bench/scaling_estimate.py SEGMODEL CONFIG --step-ms MS [options]
-       e.g. bench/scaling_estimate.py build/release/apps/segmodel models/dabnet_r_p2.toml --step-ms 60 --plot docs/images/scaling.png
+       e.g. bench/scaling_estimate.py build/release/apps/segmodel models/dabnet_r_p2.toml --step-ms 60 --norm-messages 42 --plot docs/images/scaling_estimate.png
 
 --step-ms is the time of a training step of one GPU at the batch that each GPU keeps (weak scaling), measured: segbench --mode train.
 
-Messages: gradients in flat buckets, ring all-reduce; synchronised batch norms one message forward (2C+1 floats) and one backward (2C) each, tree all-reduce.
+Messages: gradients in flat buckets, ring all-reduce; synchronised batch norms one message forward (2C+1 floats) and one backward (2C) each, tree all-reduce;
+batched (train.sync_bn_batched, the default) as many of both as --norm-messages says: docs/scale_out.md counts them for each network.
 A message of n bytes among P GPUs in nodes of G:
   ring   2 (P-1) alpha + 2 (P-1)/P n beta     with the slowest link's alpha and beta; within a node alone NVLink's
   tree   2 log2(P) alpha + 2 n beta            for the small ones
-Gradients can hide behind the backward pass from when their layers are done; batch norms' messages cannot: the next layer waits for them. Batched: messages of
-layers that do not depend on each other share one, --independent layers at a time.
+Gradients can hide behind the backward pass from when their layers are done; batch norms' messages cannot: the next layer waits for them.
 What is assumed and not measured: all of alpha and beta, the share of the backward pass in a step (2/3), and that communication takes no SMs from computation.
 """
 import argparse
@@ -74,14 +74,15 @@ def large(n, gpus, per_node):
     return min(ring(n, gpus, per_node), tree(n, gpus, per_node))
 
 
-def norm_seconds(norms, gpus, per_node, independent):
-    groups = [norms[i:i + independent] for i in range(0, len(norms), independent)]
-    return sum(tree(4 * sum(2 * c + 1 for c in g), gpus, per_node) + tree(4 * sum(2 * c for c in g), gpus, per_node) for g in groups)
+def norm_seconds(norms, messages, gpus, per_node):
+    """`messages` forward and as many backward, which share the numbers of all norms evenly."""
+    forward, backward = 4 * sum(2 * c + 1 for c in norms), 4 * sum(2 * c for c in norms)
+    return messages * (tree(forward / messages, gpus, per_node) + tree(backward / messages, gpus, per_node))
 
 
-def step_seconds(a, gradients, norms, gpus, overlap, independent):
+def step_seconds(a, gradients, norms, gpus, overlap, batched):
     compute = a.step_ms / 1e3
-    norm_time = norm_seconds(norms, gpus, a.per_node, independent)
+    norm_time = norm_seconds(norms, a.norm_messages if batched else len(norms), gpus, a.per_node) if norms else 0
     buckets = buckets_of(gradients, a.bucket_mb * 2**20 if overlap else float("inf"))
     if not overlap:
         return compute + norm_time + sum(large(n, gpus, a.per_node) for n, _ in buckets)
@@ -92,7 +93,7 @@ def step_seconds(a, gradients, norms, gpus, overlap, independent):
     return max(end, compute + norm_time)
 
 
-CASES = [("no overlap", False, False), ("overlap", True, False), ("overlap, batched norms", True, True)]
+CASES = [("no overlap", False, False), ("overlap", True, False), ("no overlap, batched norms", False, True), ("overlap, batched norms", True, True)]
 
 
 def plot(path, name, rows):
@@ -118,24 +119,26 @@ def main():
     p.add_argument("--step-ms", type=float, required=True)
     p.add_argument("--bucket-mb", type=float, default=16)
     p.add_argument("--per-node", type=int, default=8)
-    p.add_argument("--independent", type=int, default=3, help="layers whose norms share a message when batched")
+    p.add_argument("--norm-messages", type=int, required=True, help="of batched norms forward, and as many backward: the table of docs/scale_out.md")
     p.add_argument("--json")
     p.add_argument("--plot")
     a = p.parse_args()
     gradients, norms = read_state(a.segmodel, a.config, a.set)
+    if not 0 <= a.norm_messages <= len(norms) or (norms and a.norm_messages == 0):
+        p.error(f"--norm-messages: expected 1 to {len(norms)}, the batch norms of {a.config}, got {a.norm_messages}")
     sizes = [n for n, _ in buckets_of(gradients, a.bucket_mb * 2**20)]
-    print(f"{a.config}: {sum(gradients) / 2**20:.1f} MiB of gradients in {len(sizes)} buckets, {len(norms)} batch norms of {sum(norms)} channels; step {a.step_ms} ms on one GPU")
+    print(f"{a.config}: {sum(gradients) / 2**20:.1f} MiB of gradients in {len(sizes)} buckets, {len(norms)} batch norms of {sum(norms)} channels, batched in {a.norm_messages} messages each way; step {a.step_ms} ms on one GPU")
     rows = []
     print("| GPUs | " + " | ".join(case for case, _, _ in CASES) + " |\n|---" + "|---" * len(CASES) + "|")
     for gpus in (8, 16, 32, 64, 128, 256, 512, 1024):
         row = {"gpus": gpus}
         for case, overlap, batched in CASES:
-            row[case] = a.step_ms / 1e3 / step_seconds(a, gradients, norms, gpus, overlap, a.independent if batched else 1)
+            row[case] = a.step_ms / 1e3 / step_seconds(a, gradients, norms, gpus, overlap, batched)
         rows.append(row)
         print(f"| {gpus} | " + " | ".join(f"{100 * row[case]:.1f} %" for case, _, _ in CASES) + " |")
     if a.json:
         with open(a.json, "w", encoding="utf-8") as f:
-            json.dump({"config": a.config, "step_ms": a.step_ms, "gradient_bytes": sum(gradients), "bucket_bytes": sizes, "norm_channels": norms, "links": LINKS, "rows": rows}, f, indent=1)
+            json.dump({"config": a.config, "step_ms": a.step_ms, "gradient_bytes": sum(gradients), "bucket_bytes": sizes, "norm_channels": norms, "norm_messages": a.norm_messages, "links": LINKS, "rows": rows}, f, indent=1)
     if a.plot:
         plot(a.plot, a.config, rows)
 

@@ -14,6 +14,8 @@ namespace segrt {
 namespace {
 // Below this, everybody receives everything and sums all of it: one message instead of two.
 constexpr int64_t kSmallBytes = 32 << 10;
+// Larger messages go in pieces of this size: what arrives is added, and the sum sent on, while the caches hold it.
+constexpr int64_t kPieceBytes = 2 << 20;
 
 // In blocks, so that the loops over the elements are those that vectorise.
 template <typename T, typename Sum>
@@ -55,23 +57,24 @@ int as_int(int64_t bytes) {
     throw CommunicationError(fmt::format("all_reduce: {} bytes are more than MPI takes at once", bytes));
   return static_cast<int>(bytes);
 }
-}  // namespace
+// At most kSmallBytes: everybody's numbers to everybody.
+void sum_small(MpiSession& session, MPI_Comm comm, void* values, int64_t count, DType dtype,
+               std::vector<char>& scratch) {
+  const int ranks = session.size();
+  const auto bytes = count * static_cast<int64_t>(size_of(dtype));
+  char* rows = room(scratch, bytes * ranks);
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Iallgather(values, as_int(bytes), MPI_BYTE, rows, as_int(bytes), MPI_BYTE, comm, &request),
+            "MPI_Iallgather");
+  session.wait(request, "all_reduce");
+  sum_rows(rows, count, ranks, count, dtype, values);
+}
 
-void rank_order_sum(MpiSession& session, MPI_Comm comm, void* values, int64_t count, DType dtype,
-                    std::vector<char>& scratch) {
+// Rank r sums the r-th share of everybody's values and hands the sum to everybody.
+void sum_piece(MpiSession& session, MPI_Comm comm, char* values, int64_t count, DType dtype,
+               std::vector<char>& scratch) {
   const int ranks = session.size();
   const auto size = static_cast<int64_t>(size_of(dtype));
-  MPI_Request request = MPI_REQUEST_NULL;
-  if (count * size <= kSmallBytes) {
-    char* rows = room(scratch, count * size * ranks);
-    check_mpi(
-        MPI_Iallgather(values, as_int(count * size), MPI_BYTE, rows, as_int(count * size), MPI_BYTE, comm, &request),
-        "MPI_Iallgather");
-    session.wait(request, "all_reduce");
-    sum_rows(rows, count, ranks, count, dtype, values);
-    return;
-  }
-  // Rank r sums the r-th share of everybody's values and hands the sum to everybody.
   const int64_t share = (count + ranks - 1) / ranks;
   std::vector<int> bytes, at, own_bytes, own_at;
   const auto share_of = [&](int64_t r) { return std::clamp<int64_t>(count - r * share, 0, share); };
@@ -83,15 +86,25 @@ void rank_order_sum(MpiSession& session, MPI_Comm comm, void* values, int64_t co
     own_at.push_back(as_int(r * own * size));
   }
   char* rows = room(scratch, own * size * ranks);
+  MPI_Request request = MPI_REQUEST_NULL;
   check_mpi(MPI_Ialltoallv(values, bytes.data(), at.data(), MPI_BYTE, rows, own_bytes.data(), own_at.data(), MPI_BYTE,
                            comm, &request),
             "MPI_Ialltoallv");
   session.wait(request, "all_reduce");
-  char* mine = static_cast<char*>(values) + at[static_cast<size_t>(session.rank())];
-  sum_rows(rows, own, ranks, own, dtype, mine);
+  sum_rows(rows, own, ranks, own, dtype, values + at[static_cast<size_t>(session.rank())]);
   check_mpi(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, values, bytes.data(), at.data(), MPI_BYTE, comm, &request),
             "MPI_Iallgatherv");
   session.wait(request, "all_reduce");
+}
+}  // namespace
+
+void rank_order_sum(MpiSession& session, MPI_Comm comm, void* values, int64_t count, DType dtype,
+                    std::vector<char>& scratch) {
+  const auto size = static_cast<int64_t>(size_of(dtype));
+  if (count * size <= kSmallBytes) return sum_small(session, comm, values, count, dtype, scratch);
+  const int64_t piece = kPieceBytes / size;
+  for (int64_t begin = 0; begin < count; begin += piece)
+    sum_piece(session, comm, static_cast<char*>(values) + begin * size, std::min(piece, count - begin), dtype, scratch);
 }
 
 }  // namespace segrt
