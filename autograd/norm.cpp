@@ -15,11 +15,19 @@ int64_t positions(const Shape& shape) {
   return channels == 0 ? 0 : shape.numel() / channels;
 }
 
+void round_to(const Tensor& from, Tensor& to) {
+  from.dtype() == to.dtype() ? to.copy_from(from) : kernels::cast(from, to);
+}
+
 // The statistics that x is normalised by.
 struct Statistics {
   Tensor mean, var;
   Tensor count;  // [1], of the positions of all processes; undefined where only this one's count
 };
+
+// What a batch norm's message is in. On CPUs f64, so that the sums over all processes, rounded once, are the bits that
+// one process with all positions has.
+DType message_dtype(const Tensor& weight) { return weight.device().is_cpu() ? DType::f64 : weight.dtype(); }
 
 // `compute` gives those of this process, which travel as one message: mean, var, count. All processes combine the same
 // messages in the same order.
@@ -27,11 +35,11 @@ template <typename Compute>
 Statistics synchronized_statistics(int64_t count, const Tensor& weight, const BatchNormState& state,
                                    const Compute& compute) {
   const int64_t channels = weight.numel();
-  const Tensor message = Tensor::empty({2 * channels + 1}, weight.dtype(), weight.device());
+  const Tensor message = Tensor::empty({2 * channels + 1}, message_dtype(weight), weight.device());
   Tensor mean = message.slice(0, channels), var = message.slice(channels, channels), n = message.slice(2 * channels, 1);
   compute(mean, var);
   kernels::fill(n, static_cast<double>(count));
-  const Tensor messages = Tensor::empty({state.processes->size(), message.numel()}, weight.dtype(), weight.device());
+  const Tensor messages = Tensor::empty({state.processes->size(), message.numel()}, message.dtype(), weight.device());
   state.processes->all_gather(message, messages);
   Statistics all{Tensor::like(weight), Tensor::like(weight), Tensor::empty({1}, weight.dtype(), weight.device())};
   Tensor unbiased = Tensor::like(weight);
@@ -75,23 +83,31 @@ struct NormBackward {
     const kernels::BatchNormParams p{statistics.mean, statistics.var, weight, bias, eps};
     const Tensor* y_mask = mask.defined() ? &mask : nullptr;
     Result r;
+    const bool synchronized = training && processes != nullptr && (dx_wanted || residual_wanted);
+    Tensor sums;  // [2C] of dy, of dy * xhat: what travels
     if (affine_wanted || training) {
       r.dbias = Tensor::like(weight);
       r.dweight = Tensor::like(weight);
-      kernels::batch_norm_backward_reduce(dy, x, y_mask, p, r.dbias, r.dweight);
+      if (synchronized) {
+        sums = Tensor::empty({2 * weight.numel()}, message_dtype(weight), weight.device());
+        Tensor sum_dy = sums.slice(0, weight.numel()), sum_dy_xhat = sums.slice(weight.numel(), weight.numel());
+        kernels::batch_norm_backward_reduce(dy, x, y_mask, p, sum_dy, sum_dy_xhat);
+        round_to(sum_dy, r.dbias);
+        round_to(sum_dy_xhat, r.dweight);
+      } else {
+        kernels::batch_norm_backward_reduce(dy, x, y_mask, p, r.dbias, r.dweight);
+      }
     }
     if (dx_wanted || residual_wanted) {
       int64_t count = positions(x.shape());
       Tensor sum_dy = r.dbias, sum_dy_xhat = r.dweight;
-      if (training && processes != nullptr) {  // means rather than sums: the count of all is on the device
-        const int64_t channels = weight.numel();
-        Tensor means = Tensor::empty({2 * channels}, weight.dtype(), weight.device());
-        sum_dy = means.slice(0, channels);
-        sum_dy_xhat = means.slice(channels, channels);
-        sum_dy.copy_from(r.dbias);
-        sum_dy_xhat.copy_from(r.dweight);
-        processes->all_reduce(means);
+      if (synchronized) {  // means rather than sums: the count of all is on the device
+        processes->all_reduce(sums);
+        Tensor means = Tensor::empty(sums.shape(), weight.dtype(), weight.device());
+        round_to(sums, means);
         kernels::binary_forward(kernels::Binary::div, means, statistics.count, means);
+        sum_dy = means.slice(0, weight.numel());
+        sum_dy_xhat = means.slice(weight.numel(), weight.numel());
         count = 1;
       }
       Tensor dx = dx_wanted ? reuse_or_like(dy) : Tensor::like(dy);

@@ -65,6 +65,16 @@ void require_channel_vector(std::string_view op, std::string_view name, const Te
   require_device(op, name, t, x);
 }
 
+void require_channel_statistics(std::string_view op, std::string_view a_name, const Tensor& a, std::string_view b_name,
+                                const Tensor& b, const Tensor& x) {
+  require_shape(op, a_name, a, Shape{x.dim(-1)});
+  require_device(op, a_name, a, x);
+  if (!x.device().is_cpu() || a.dtype() != DType::f64) require_channel_vector(op, a_name, a, x);
+  require_shape(op, b_name, b, a.shape());
+  require_device(op, b_name, b, x);
+  require_dtype(op, b_name, b, {a.dtype()});
+}
+
 void require_channel_slice(std::string_view op, std::string_view wide_name, const Tensor& wide, const Shape& part,
                            std::string_view first_name, int64_t first) {
   require_defined(op, wide_name, wide);

@@ -19,6 +19,9 @@ void require_same(std::string_view op, std::string_view a_name, const Tensor& a,
                   const Tensor& b);
 // A [channels] vector of statistics or affine parameters for activations of x: f32 (f64 where x is f64), on x's device.
 void require_channel_vector(std::string_view op, std::string_view name, const Tensor& t, const Tensor& x);
+// Two vectors that a kernel computes of x's channels: channel vectors, or on a CPU f64 ones for any x.
+void require_channel_statistics(std::string_view op, std::string_view a_name, const Tensor& a, std::string_view b_name,
+                                const Tensor& b, const Tensor& x);
 // That a map of shape `part` fits into channels [first, first + its own) of `wide`: all extents but the last agree.
 void require_channel_slice(std::string_view op, std::string_view wide_name, const Tensor& wide, const Shape& part,
                            std::string_view first_name, int64_t first);

@@ -182,8 +182,7 @@ void conv2d_forward_statistics(const Tensor& x, const Tensor& w, const ConvGeome
                                Tensor& var) {
   constexpr std::string_view op = "conv2d_forward_statistics";
   require_forward(op, x, w, g, y);
-  require_channel_vector(op, "mean", mean, y);
-  require_channel_vector(op, "var", var, y);
+  require_channel_statistics(op, "mean", mean, "var", var, y);
   const bool empty = x.numel() == 0 || w.numel() == 0 || y.numel() == 0;
   std::optional<OpScope> both;  // on a GPU one kernel may do it
   if (!empty && x.device().is_cuda()) {

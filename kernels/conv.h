@@ -49,7 +49,7 @@ void conv2d_forward_slice(const Tensor& x, const Tensor& w, const ConvEpilogue& 
                           Tensor& y, int64_t channel);
 
 // y = conv(x, w) as conv2d_forward, and what batch_norm_statistics (kernels/norm.h) says of y: mean and var [O], f32
-// (f64 where x is f64). On a GPU one pass of cuDNN may compute all of it, from f32 sums of y and y^2: the error of var
+// (CPU: or f64). On a GPU one pass of cuDNN may compute all of it, from f32 sums of y and y^2: the error of var
 // is then relative to var + mean^2 instead of to var. That is done for 16-bit x alone, and never on a deterministic
 // device.
 void conv2d_forward_statistics(const Tensor& x, const Tensor& w, const ConvGeometry& g, Tensor& y, Tensor& mean,

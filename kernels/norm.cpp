@@ -28,8 +28,7 @@ void require_params(std::string_view op, const Tensor& x, const BatchNormParams&
 void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var) {
   constexpr std::string_view kOp = "batch_norm_statistics";
   require_activation(kOp, "x", x);
-  require_channel_vector(kOp, "mean", mean, x);
-  require_channel_vector(kOp, "var", var, x);
+  require_channel_statistics(kOp, "mean", mean, "var", var, x);
   if (x.numel() == 0) {
     mean.fill_zero();
     var.fill_zero();
@@ -67,9 +66,13 @@ void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tenso
   for (const auto& [name, t] : {std::pair{"mean", &mean}, {"var", &var}, {"unbiased_var", &unbiased_var}})
     require_shape(kOp, name, *t, channels);
   require_shape(kOp, "count", count, {1});
+  if (messages.dtype() == DType::f64)
+    require_dtype(kOp, "mean", mean, {DType::f32, DType::f64});
+  else
+    require_dtype(kOp, "mean", mean, {DType::f32});
   for (const Tensor* t : {&mean, &var, &unbiased_var, &count}) {
     require_device(kOp, "statistics", *t, messages);
-    require_dtype(kOp, "statistics", *t, {messages.dtype()});
+    require_dtype(kOp, "statistics", *t, {mean.dtype()});
   }
   const OpScope scope(kOp, mean, [&] { return OpWork{bytes_of(messages, mean, var, unbiased_var)}; });
   on_device(
@@ -118,8 +121,7 @@ void batch_norm_backward_reduce(const Tensor& dy, const Tensor& x, const Tensor*
   require_same(kOp, "x", x, "dy", dy);
   if (y != nullptr) require_same(kOp, "x", x, "y", *y);
   require_params(kOp, x, p);
-  require_channel_vector(kOp, "sum_dy", sum_dy, x);
-  require_channel_vector(kOp, "sum_dy_xhat", sum_dy_xhat, x);
+  require_channel_statistics(kOp, "sum_dy", sum_dy, "sum_dy_xhat", sum_dy_xhat, x);
   if (x.numel() == 0) {
     sum_dy.fill_zero();
     sum_dy_xhat.fill_zero();

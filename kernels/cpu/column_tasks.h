@@ -1,14 +1,20 @@
 // How sums over the rows of [A, R, C] data are split: into tasks of a tile of columns by a chunk of rows, for each a.
 // The split depends on the shape alone and partial results are combined in order, so results do not depend on the
-// number of threads. The channel sums of batch normalisation are the case A = 1, R positions, C channels.
+// number of threads. The channel sums of batch normalisation are the case of A samples, R positions in each, C
+// channels.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
 #include "core/parallel.h"
+#include "core/tensor.h"
 
 namespace segrt::kernels::cpu {
+
+// Samples of x [N,...,C], whose sums over positions are taken one by one: N. All is one sample in [P,C] and [C], and in
+// f64, where sums of samples would be no more exact than others.
+inline int64_t samples_of(const Tensor& x) { return x.rank() > 2 && x.dtype() != DType::f64 ? x.dim(0) : 1; }
 
 struct ColumnTask {
   int64_t outer, chunk;    // a, and which chunk of rows

@@ -48,28 +48,32 @@ template <typename T, bool kRelu>
 void reduce(const Tensor& dy, const Tensor& x, const Tensor* y, const BatchNormParams& p, Tensor& sum_dy,
             Tensor& sum_dy_xhat) {
   using Acc = accumulator_t<T>;
-  const int64_t channels = x.dim(-1);
-  const ColumnTasks tasks(1, x.numel() / channels, channels);
+  const int64_t channels = x.dim(-1), samples = samples_of(x), sample_size = x.numel() / samples;
+  const ColumnTasks tasks(samples, sample_size / channels, channels);
   const Acc *mean_c = p.mean.data<Acc>(), *var = p.var.data<Acc>();
   const std::vector<Acc> mean = repeated<Acc>(channels, [&](int64_t c) { return mean_c[c]; });
   std::vector<double> g(tasks.partials()), gx(tasks.partials());
   tasks.for_each([&](const ColumnTask& task) {
-    const int64_t at = tasks.partial_offset(task);
-    task_sums<T, kRelu>(dy.data<T>(), x.data<T>(), kRelu ? y->data<T>() : nullptr, mean.data(), task, channels,
-                        g.data() + at, gx.data() + at);
+    const int64_t at = tasks.partial_offset(task), sample = task.outer * sample_size;
+    task_sums<T, kRelu>(dy.data<T>() + sample, x.data<T>() + sample, kRelu ? y->data<T>() + sample : nullptr,
+                        mean.data(), task, channels, g.data() + at, gx.data() + at);
   });
+  const int64_t partials = samples * tasks.chunks();
   parallel_ranges(channels, 256, [&](int64_t begin, int64_t end) {
-    for (int64_t k = 1; k < tasks.chunks(); ++k)
+    for (int64_t k = 1; k < partials; ++k)
       for (int64_t c = begin; c < end; ++c) {
         g[static_cast<size_t>(c)] += g[static_cast<size_t>(k * channels + c)];
         gx[static_cast<size_t>(c)] += gx[static_cast<size_t>(k * channels + c)];
       }
-    for (int64_t c = begin; c < end; ++c) {
-      const double std = std::sqrt(static_cast<double>(var[c]) + p.eps);
-      sum_dy.data<Acc>()[c] = static_cast<Acc>(g[static_cast<size_t>(c)]);
-      sum_dy_xhat.data<Acc>()[c] = static_cast<Acc>(gx[static_cast<size_t>(c)] / std);
-    }
   });
+  const auto write = [&]<typename S>() {
+    for (int64_t c = 0; c < channels; ++c) {
+      const double std = std::sqrt(static_cast<double>(var[c]) + p.eps);
+      sum_dy.data<S>()[c] = static_cast<S>(g[static_cast<size_t>(c)]);
+      sum_dy_xhat.data<S>()[c] = static_cast<S>(gx[static_cast<size_t>(c)] / std);
+    }
+  };
+  sum_dy.dtype() == DType::f64 ? write.template operator()<double>() : write.template operator()<float>();
 }
 
 // dx = factor * (g - mean_g) - (x - mean) * slope, the per-channel arrays one wide row each.

@@ -1,4 +1,6 @@
+#include <bit>
 #include <cmath>
+#include <type_traits>
 
 #include "core/parallel.h"
 #include "kernels/cpu/channel_rows.h"
@@ -28,11 +30,24 @@ class Moments {
     }
     count_ += count;
   }
+  void add(const Moments& other, const double* zeros) { add(other.count_, other.mean_, zeros, other.m2_); }
 
  private:
   double *mean_, *m2_;
   int64_t channels_, count_;
 };
+
+// Of a statistic in f64, rounded to 41 bits first. The mean of few positions often lies in the middle between two
+// floats; where the sums have had another order, it is 1e-16 off there, and would be rounded the other way.
+template <typename T>
+T rounded(double statistic) {
+  if constexpr (std::is_same_v<T, float>) {
+    constexpr uint64_t kHalf = uint64_t{1} << 11;
+    if (std::isfinite(statistic))
+      statistic = std::bit_cast<double>((std::bit_cast<uint64_t>(statistic) + kHalf) & ~(2 * kHalf - 1));
+  }
+  return static_cast<T>(statistic);
+}
 
 // s1[i] += d, s2[i] += d^2 with d = x[i] - shift[i], for i < n of kRows rows `step` apart: several at once, so that the
 // sums are loaded and stored less often than the data.
@@ -127,29 +142,38 @@ void apply(const Tensor& x, const BatchNormParams& p, const Tensor* residual, Te
 }  // namespace
 
 void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var) {
-  const int64_t channels = x.dim(-1), positions = x.numel() / channels;
-  const ColumnTasks tasks(1, positions, channels);
+  const int64_t channels = x.dim(-1), samples = samples_of(x);
+  const int64_t positions = x.numel() / channels, of_sample = positions / samples;
+  const ColumnTasks tasks(samples, of_sample, channels);
   std::vector<double> means(tasks.partials()), m2s(tasks.partials());
   dispatch_real(x.dtype(), [&]<typename T>() {
-    using Acc = accumulator_t<T>;
     tasks.for_each([&](const ColumnTask& task) {
       const int64_t at = tasks.partial_offset(task);
-      task_moments(x.data<T>(), task, channels, means.data() + at, m2s.data() + at);
-    });
-    const std::vector<double> zeros(static_cast<size_t>(channels));
-    // The moments of chunk 0 grow into those of all.
-    parallel_ranges(channels, 256, [&](int64_t begin, int64_t end) {
-      Moments total(means.data() + begin, m2s.data() + begin, end - begin, tasks.chunk_rows(0));
-      for (int64_t k = 1; k < tasks.chunks(); ++k) {
-        const int64_t at = k * channels + begin;
-        total.add(tasks.chunk_rows(k), means.data() + at, zeros.data(), m2s.data() + at);
-      }
-      for (int64_t c = begin; c < end; ++c) {
-        mean.data<Acc>()[c] = static_cast<Acc>(means[static_cast<size_t>(c)]);
-        var.data<Acc>()[c] = static_cast<Acc>(m2s[static_cast<size_t>(c)] / static_cast<double>(positions));
-      }
+      const T* sample = x.data<T>() + task.outer * of_sample * channels;
+      task_moments(sample, task, channels, means.data() + at, m2s.data() + at);
     });
   });
+  const std::vector<double> zeros(static_cast<size_t>(channels));
+  // The moments of chunk 0 of a sample grow into those of the sample, those of sample 0 into those of all.
+  parallel_ranges(channels, 256, [&](int64_t begin, int64_t end) {
+    const auto moments = [&](int64_t n, int64_t k, int64_t count) {
+      const int64_t at = (n * tasks.chunks() + k) * channels + begin;
+      return Moments(means.data() + at, m2s.data() + at, end - begin, count);
+    };
+    Moments total = moments(0, 0, of_sample);
+    for (int64_t n = 0; n < samples; ++n) {
+      Moments sample = moments(n, 0, tasks.chunk_rows(0));
+      for (int64_t k = 1; k < tasks.chunks(); ++k) sample.add(moments(n, k, tasks.chunk_rows(k)), zeros.data());
+      if (n > 0) total.add(sample, zeros.data());
+    }
+  });
+  const auto write = [&]<typename T>() {
+    for (int64_t c = 0; c < channels; ++c) {
+      mean.data<T>()[c] = rounded<T>(means[static_cast<size_t>(c)]);
+      var.data<T>()[c] = rounded<T>(m2s[static_cast<size_t>(c)] / static_cast<double>(positions));
+    }
+  };
+  mean.dtype() == DType::f64 ? write.template operator()<double>() : write.template operator()<float>();
 }
 
 void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t count, Tensor& mean, Tensor& var) {
@@ -166,12 +190,12 @@ void batch_norm_from_sums(const Tensor& sum, const Tensor& sum_squares, int64_t 
 
 void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tensor& unbiased_var, Tensor& count) {
   const int64_t channels = mean.numel(), width = 2 * channels + 1;
-  const auto combine = [&]<typename T>() {
-    std::vector<double> means(static_cast<size_t>(channels)), m2s(means.size());
+  std::vector<double> means(static_cast<size_t>(channels)), m2s(means.size());
+  double positions = 0;
+  const auto add_rows = [&]<typename T>() {
     const std::vector<double> zeros(means.size());
     std::vector<double> center(means.size()), m2(means.size());
     Moments total(means.data(), m2s.data(), channels);
-    double positions = 0;
     for (int64_t r = 0; r < messages.dim(0); ++r) {
       const T* row = messages.data<T>() + r * width;
       const auto n = static_cast<double>(row[2 * channels]);
@@ -183,16 +207,19 @@ void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tenso
       total.add(static_cast<int64_t>(n), center.data(), zeros.data(), m2.data());
       positions += n;
     }
-    const double n = std::max(positions, 1.0), unbias = positions > 1 ? 1 / (positions - 1) : 1;
+  };
+  messages.dtype() == DType::f64 ? add_rows.template operator()<double>() : add_rows.template operator()<float>();
+  const double n = std::max(positions, 1.0), unbias = positions > 1 ? 1 / (positions - 1) : 1;
+  const auto write = [&]<typename T>() {
     for (int64_t c = 0; c < channels; ++c) {
       const double sum = m2s[static_cast<size_t>(c)];
-      mean.data<T>()[c] = static_cast<T>(means[static_cast<size_t>(c)]);
-      var.data<T>()[c] = static_cast<T>(sum / n);
+      mean.data<T>()[c] = rounded<T>(means[static_cast<size_t>(c)]);
+      var.data<T>()[c] = rounded<T>(sum / n);
       unbiased_var.data<T>()[c] = static_cast<T>(sum * unbias);
     }
     count.data<T>()[0] = static_cast<T>(positions);
   };
-  messages.dtype() == DType::f64 ? combine.template operator()<double>() : combine.template operator()<float>();
+  mean.dtype() == DType::f64 ? write.template operator()<double>() : write.template operator()<float>();
 }
 
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,

@@ -61,3 +61,106 @@ TEST_CASE("batch norm statistics of several processes are those of all their pos
               }).starts_with("batch_norm_combine: var: expected"));
       }
 }
+
+namespace {
+// The samples `which` of x [N,...].
+Tensor samples(const Tensor& x, const std::vector<int64_t>& which) {
+  std::vector<int64_t> dims(x.shape().dims().begin(), x.shape().dims().end());
+  dims[0] = static_cast<int64_t>(which.size());
+  const Tensor part = Tensor::empty(Shape(dims), x.dtype(), x.device());
+  for (size_t n = 0; n < which.size(); ++n) part.slice(static_cast<int64_t>(n), 1).copy_from(x.slice(which[n], 1));
+  return part;
+}
+const std::vector<std::vector<std::vector<int64_t>>> kSplits = {
+    {{0, 2}, {1, 3}}, {{0}, {1, 2, 3}}, {{3}, {1}, {0}, {2}}};
+// One position a sample, several chunks of positions, several tiles of channels.
+const std::vector<Shape> kMaps = {{4, 1, 1, 19}, {4, 70, 60, 16}, {4, 33, 21, 3}, {4, 7, 264}, {4, 9, 11, 2048}};
+}  // namespace
+
+TEST_CASE("cpu: batch norm statistics are the same bits however samples are spread over processes") {
+  const auto device = Device::create("cpu");
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const Shape& shape : kMaps)
+      for (const auto& split : kSplits) {
+        CAPTURE(dtype);
+        CAPTURE(shape);
+        CAPTURE(split.size());
+        const Tensor x = random_normal(shape, dtype, *device, {.seed = 3, .mean = 2});
+        const int64_t channels = shape[-1];
+        Tensor mean = filled_with_nan({channels}, DType::f32, *device), var = mean.clone();
+        kernels::batch_norm_statistics(x, mean, var);
+        Tensor messages = filled_with_nan({std::ssize(split), 2 * channels + 1}, DType::f64, *device);
+        for (size_t r = 0; r < split.size(); ++r) {
+          const Tensor part = samples(x, split[r]);
+          const Tensor message = messages.slice(static_cast<int64_t>(r), 1).reshape({2 * channels + 1});
+          Tensor part_mean = message.slice(0, channels), part_var = message.slice(channels, channels);
+          kernels::batch_norm_statistics(part, part_mean, part_var);
+          message.slice(2 * channels, 1).data<double>()[0] = static_cast<double>(part.numel() / channels);
+        }
+        Tensor all_mean = filled_with_nan({channels}, DType::f32, *device), all_var = all_mean.clone();
+        Tensor unbiased = all_mean.clone(), count = filled_with_nan({1}, DType::f32, *device);
+        kernels::batch_norm_combine(messages, all_mean, all_var, unbiased, count);
+        CHECK(to_doubles(all_mean) == to_doubles(mean));
+        CHECK(to_doubles(all_var) == to_doubles(var));
+        CHECK(count.item() == static_cast<double>(x.numel() / channels));
+        if (x.numel() / channels == 4) continue;  // what follows: statistics in f64 are not those in f32 written wider
+        const Tensor rounded = from_doubles(messages.shape(), to_doubles(messages), DType::f32, *device);
+        CHECK(to_doubles(messages) != to_doubles(rounded));
+      }
+}
+
+TEST_CASE("cpu: batch norm gradient sums are the same bits however samples are spread over processes") {
+  const auto device = Device::create("cpu");
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const Shape& shape : kMaps)
+      for (const auto& split : kSplits)
+        for (const bool relu : {false, true}) {
+          CAPTURE(dtype);
+          CAPTURE(shape);
+          CAPTURE(split.size());
+          CAPTURE(relu);
+          const int64_t channels = shape[-1];
+          const Tensor x = random_normal(shape, dtype, *device, {.seed = 3, .mean = 2});
+          const Tensor dy = random_normal(shape, dtype, *device, {.seed = 4}), y = random_normal(shape, dtype, *device);
+          const Tensor affine = random_uniform({channels}, DType::f32, *device, 0.5, 2, 5);
+          const kernels::BatchNormParams params{affine, affine, affine, affine, 1e-5};
+          Tensor sum_dy = filled_with_nan({channels}, DType::f32, *device), sum_dy_xhat = sum_dy.clone();
+          kernels::batch_norm_backward_reduce(dy, x, relu ? &y : nullptr, params, sum_dy, sum_dy_xhat);
+          std::vector<double> all(static_cast<size_t>(channels)), all_xhat = all;
+          for (const std::vector<int64_t>& which : split) {
+            Tensor part = filled_with_nan({channels}, DType::f64, *device), part_xhat = part.clone();
+            const Tensor part_y = samples(y, which);
+            kernels::batch_norm_backward_reduce(samples(dy, which), samples(x, which), relu ? &part_y : nullptr, params,
+                                                part, part_xhat);
+            for (size_t c = 0; c < all.size(); ++c) {
+              all[c] += part.data<double>()[c];
+              all_xhat[c] += part_xhat.data<double>()[c];
+            }
+          }
+          CHECK(to_doubles(from_doubles({channels}, all, DType::f32, *device)) == to_doubles(sum_dy));
+          CHECK(to_doubles(from_doubles({channels}, all_xhat, DType::f32, *device)) == to_doubles(sum_dy_xhat));
+        }
+}
+
+TEST_CASE("batch norm refuses statistics in types that differ, and f64 where it is not offered") {
+  const auto cpu = Device::create("cpu");
+  const Tensor x = random_normal({2, 3, 4}, DType::f32, *cpu);
+  Tensor wide = Tensor::empty({4}, DType::f64, *cpu), single = Tensor::empty({4}, DType::f32, *cpu);
+  CHECK(error_of([&] {
+          kernels::batch_norm_statistics(x, wide, single);
+        }).starts_with("batch_norm_statistics: var: expected f64"));
+  CHECK(error_of([&] {
+          kernels::batch_norm_statistics(x, single, wide);
+        }).starts_with("batch_norm_statistics: var: expected f32"));
+  const Tensor affine = random_uniform({4}, DType::f32, *cpu, 0.5, 2, 5);
+  CHECK(error_of([&] {
+          kernels::batch_norm_backward_reduce(x, x, nullptr, {affine, affine, affine, affine, 1e-5}, wide, single);
+        }).starts_with("batch_norm_backward_reduce: sum_dy_xhat: expected f64"));
+  Tensor count = Tensor::empty({1}, DType::f32, *cpu), a = wide.clone(), b = wide.clone();
+  CHECK(error_of([&] {
+          kernels::batch_norm_combine(Tensor::zeros({2, 9}, DType::f32, *cpu), a, b, wide, count);
+        }).starts_with("batch_norm_combine: mean: expected f32"));
+  CHECK(error_of([&] {
+          kernels::batch_norm_combine(Tensor::zeros({2, 9}, DType::f64, *cpu), a, b, wide, count);
+        }).starts_with("batch_norm_combine: statistics: expected f64"));
+}

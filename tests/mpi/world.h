@@ -11,7 +11,7 @@ namespace segrt::test {
 // Opened on first use, closed when the program ends. For tensors on CPUs and on emulated GPUs.
 inline Communicator& world() {
   static const std::unique_ptr<Device> cpu = Device::create("cpu");
-  static const std::unique_ptr<Communicator> communicator = Communicator::open(*cpu, {.timeout_s = 60});
+  static const std::unique_ptr<Communicator> communicator = Communicator::open(*cpu, {.timeout_s = 300});
   return *communicator;
 }
 
