@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <filesystem>
 
 #include "kernels/device_peaks.h"
 
 namespace segrt::apps {
+namespace fs = std::filesystem;
 
 void add_profile_options(CLI::App& app, ProfileOptions& options, const std::string& runs) {
   app.add_option("--profile", options.file,
@@ -24,8 +26,15 @@ void add_profile_options(CLI::App& app, ProfileOptions& options, const std::stri
       ->check(CLI::PositiveNumber);
 }
 
-void report_profile(OpProfile& profile, int64_t runs, const ProfileOptions& options, Device& device) {
+void report_profile(OpProfile& profile, int64_t runs, const ProfileOptions& options, Device& device, int rank) {
   profile.stop();
+  if (rank > 0) {
+    const fs::path file = options.file;
+    const fs::path own =
+        file.parent_path() / fmt::format("{}.{}{}", file.stem().string(), rank, file.extension().string());
+    write_chrome_trace(own, profile.spans(), device.description(), profile.communication(), rank);
+    return;
+  }
   const DevicePeaks peaks = kernels::device_peaks(device, options.peak_gflops, options.peak_gbs);
   fmt::print("profile of {} run{} on {}{}\n{}", runs, runs == 1 ? "" : "s", device.description(),
              device.is_cuda()
@@ -33,16 +42,16 @@ void report_profile(OpProfile& profile, int64_t runs, const ProfileOptions& opti
                    "launches take)"
                  : "",
              op_table(op_rows(profile.spans(), peaks, options.by_module), peaks, runs));
-  write_chrome_trace(options.file, profile.spans(), device.description());
+  write_chrome_trace(options.file, profile.spans(), device.description(), profile.communication());
   fmt::print("trace: {}\n", options.file);
   std::fflush(stdout);
 }
 
 ProfiledRuns::~ProfiledRuns() {
   try {
-    if (!options_.file.empty() && profile_ == nullptr && done_ <= warmup_)
+    if (!options_.file.empty() && profile_ == nullptr && done_ <= kWarmup)
       fmt::print(stderr, "--profile: {} runs were too few to record any\n", done_);
-    if (profile_ != nullptr && done_ > warmup_) finish();
+    if (profile_ != nullptr && done_ > kWarmup) finish();
   } catch (const std::exception& e) {
     fmt::print(stderr, "--profile: {}\n", e.what());
   }
@@ -51,12 +60,12 @@ ProfiledRuns::~ProfiledRuns() {
 void ProfiledRuns::next() {
   if (options_.file.empty()) return;
   ++done_;
-  if (done_ == warmup_) profile_ = std::make_unique<OpProfile>(device_);
-  if (profile_ != nullptr && done_ == warmup_ + options_.runs) finish();
+  if (done_ == kWarmup) profile_ = std::make_unique<OpProfile>(device_, communicators_);
+  if (profile_ != nullptr && done_ == kWarmup + options_.runs) finish();
 }
 
 void ProfiledRuns::finish() {
-  report_profile(*profile_, done_ - warmup_, options_, device_);
+  report_profile(*profile_, done_ - kWarmup, options_, device_, rank_);
   profile_.reset();
 }
 

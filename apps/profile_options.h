@@ -4,6 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/op_profile.h"
 
@@ -18,14 +20,17 @@ struct ProfileOptions {
 // `run`: what is profiled, in the plural: "steps".
 void add_profile_options(CLI::App& app, ProfileOptions& options, const std::string& runs);
 
-// Prints the table of a profile of `runs` runs and writes the trace file.
-void report_profile(OpProfile& profile, int64_t runs, const ProfileOptions& options, Device& device);
+// Prints the table of a profile of `runs` runs and writes the trace file. Of several processes the first does that; the
+// others write a file each, with their number before its ending ("trace.1.json").
+void report_profile(OpProfile& profile, int64_t runs, const ProfileOptions& options, Device& device, int rank = 0);
 
 // Profiles some of a series of runs: the first ones warm up, those after them are recorded, then it reports.
 class ProfiledRuns {
  public:
-  ProfiledRuns(const ProfileOptions& options, Device& device, int warmup = 2)
-      : options_(options), device_(device), warmup_(warmup) {}
+  // communicators: whose operations are shown as well; rank: of this process among several.
+  ProfiledRuns(const ProfileOptions& options, Device& device, std::vector<ProfiledCommunicator> communicators = {},
+               int rank = 0)
+      : options_(options), device_(device), communicators_(std::move(communicators)), rank_(rank) {}
   ~ProfiledRuns();  // reports what has been recorded, if the series was short
   ProfiledRuns(const ProfiledRuns&) = delete;
   ProfiledRuns& operator=(const ProfiledRuns&) = delete;
@@ -37,7 +42,10 @@ class ProfiledRuns {
 
   ProfileOptions options_;
   Device& device_;
-  int warmup_, done_ = 0;
+  std::vector<ProfiledCommunicator> communicators_;
+  int rank_;
+  static constexpr int kWarmup = 2;
+  int done_ = 0;
   std::unique_ptr<OpProfile> profile_;
 };
 

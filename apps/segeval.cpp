@@ -179,17 +179,18 @@ int evaluate(Arguments& a) {
   const std::unique_ptr<Communicator> processes = Communicator::open(
       *device, {.timeout_s = loaded.config.table("train").number("comm_timeout", {.fallback = 600, .above = 0})});
   const bool classifies = loaded.model->task() == models::Task::classification;
-  if (classifies) refuse_for_several(*processes, {{"a classifier", true}});
-  if (classifies)
+  if (classifies) {
+    refuse_for_several(*processes, {{"--routing", !a.routing.empty()}});
     apps::refuse_for_classifier(loaded.model->name(), {{"--ms", a.ms},
                                                        {"--flip", a.flip},
                                                        {"--save-predictions", !a.predictions.empty()},
                                                        {"--save-colours", !a.colours.empty()},
                                                        {"--save-overlays", !a.overlays.empty()},
                                                        {"--profile", !a.profile.file.empty()}});
+  }
   const std::unique_ptr<data::Dataset> dataset = open_dataset(a, loaded);
   if (classifies)
-    apps::evaluate_classes({a.checkpoint, a.split, a.json, a.routing, a.limit}, loaded, *dataset, *device);
+    apps::evaluate_classes({a.checkpoint, a.split, a.json, a.routing, a.limit}, loaded, *dataset, *device, *processes);
   else
     evaluate_segmentation(a, loaded, *dataset, *device, *processes);
   return 0;

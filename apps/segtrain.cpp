@@ -5,7 +5,9 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <optional>
+#include <string>
 
 #include "apps/command_line.h"
 #include "apps/profile_options.h"
@@ -73,27 +75,59 @@ train::RunLog::Options log_options(const Communicator& processes, const train::R
   return {.directory = own, .quiet = true};
 }
 
-int train_network(const std::string& config_path, const std::string& output, bool resume, bool log_ranks,
-                  const apps::CommonOptions& common, const apps::ProfileOptions& profile) {
+struct Arguments {
+  std::string config, output;
+  bool resume = false, no_strict = false, log_ranks = false, log_samples = false;
+  apps::ProfileOptions profile;
+  apps::CommonOptions common;
+};
+
+// What each step of this process is trained on: a line with its number, from 1, and the places in the data set.
+class SampleLog {
+ public:
+  SampleLog(const train::RunDirectory& run, int rank) {
+    const fs::path folder = run.path() / "ranks" / std::to_string(rank);
+    fs::create_directories(folder);
+    path_ = (folder / "samples.txt").string();
+    file_.open(path_, std::ios::app);
+  }
+  void add(int64_t step, const data::Batch& batch) {
+    file_ << step + 1;
+    for (const int64_t sample : batch.samples) file_ << ' ' << sample;
+    file_ << std::endl;  // so that it is there whatever comes
+    if (!file_) throw FileError(path_ + ": cannot write");
+  }
+
+ private:
+  std::string path_;
+  std::ofstream file_;
+};
+
+int train_network(const Arguments& a) {
   StopSignals signals;
-  const std::unique_ptr<Device> device = apps::open_device(common);
-  const Config config = Config::load(config_path, common.set);
+  const std::unique_ptr<Device> device = apps::open_device(a.common);
+  const Config config = Config::load(a.config, a.common.set);
   const std::unique_ptr<Communicator> processes =
       Communicator::open(*device, {.timeout_s = train::train_settings(config).comm_timeout_s});
-  const train::RunDirectory run(run_path(output, config_path, resume));
-  if (!resume && fs::exists(run.latest()))
+  const train::RunDirectory run(run_path(a.output, a.config, a.resume));
+  if (!a.resume && fs::exists(run.latest()))
     throw FileError(run.path().string() +
                     ": holds a run already; add --resume to continue it, or choose another folder with -o");
   train::Trainer trainer(config, *device, run, models::build, processes.get());
   processes->barrier();  // everybody has looked before anything is written
   std::optional<train::RunLock> lock;
   if (processes->rank() == 0) lock.emplace(run);
-  if (resume) trainer.resume();
+  if (a.resume) trainer.resume();
   if (processes->rank() == 0) run.create(config);
   processes->barrier();
-  train::RunLog log(log_options(*processes, run, log_ranks));
+  std::optional<SampleLog> samples;
+  if (a.log_samples) {
+    samples.emplace(run, processes->rank());
+    trainer.see_batch = [&samples](int64_t step, const data::Batch& batch) { samples->add(step, batch); };
+  }
+  train::RunLog log(log_options(*processes, run, a.log_ranks));
   log.message(fmt::format("run directory {}", run.path().string()));
-  apps::ProfiledRuns profiled(profile, *device);
+  apps::ProfiledRuns profiled(a.profile, *device, trainer.profiled(), processes->rank());
   const auto outcome = trainer.run(log, [&] {  // after each step
     profiled.next();
     return signals.requested();
@@ -101,7 +135,7 @@ int train_network(const std::string& config_path, const std::string& output, boo
   processes->barrier();  // a process that ends with a code other than 0 takes the others along
   const train::Progress& p = trainer.progress();
   if (outcome == train::Trainer::Outcome::stopped) {
-    log.message(fmt::format("stopped at step {}; continue with: segtrain {} -o {} --resume", p.step, config_path,
+    log.message(fmt::format("stopped at step {}; continue with: segtrain {} -o {} --resume", p.step, a.config,
                             run.path().string()));
     return signals.exit_code();
   }
@@ -114,22 +148,22 @@ int train_network(const std::string& config_path, const std::string& output, boo
 
 int main(int argc, char** argv) {
   CLI::App app("Trains a segmentation network or a classifier.", "segtrain");
-  apps::CommonOptions common;
-  std::string config, output;
-  bool resume = false, no_strict = false, log_ranks = false;
-  app.add_option("config", config, "configuration, e.g. models/drn_d_22.toml")->required();
-  app.add_option("-o,--output", output, "run directory (default: runs/<name of the configuration>, numbered if taken)");
-  app.add_flag("--resume", resume, "continue the run from its latest checkpoint");
-  app.add_flag("--no-strict,!--strict", no_strict,
+  Arguments a;
+  app.add_option("config", a.config, "configuration, e.g. models/drn_d_22.toml")->required();
+  app.add_option("-o,--output", a.output,
+                 "run directory (default: runs/<name of the configuration>, numbered if taken)");
+  app.add_flag("--resume", a.resume, "continue the run from its latest checkpoint");
+  app.add_flag("--no-strict,!--strict", a.no_strict,
                "start from those of the weights of train.pretrained that fit, and list the others (default: --strict)");
-  app.add_flag("--log-ranks", log_ranks,
+  app.add_flag("--log-ranks", a.log_ranks,
                "of several processes (mpirun), each but the first logs to ranks/<rank> as well");
-  apps::ProfileOptions profile;
-  apps::add_profile_options(app, profile, "training steps after the first two");
-  apps::add_device_options(app, common);
-  apps::add_set_option(app, common);
+  app.add_flag("--log-samples", a.log_samples,
+               "write to ranks/<rank>/samples.txt what each step is trained on: the step, and places in the data set");
+  apps::add_profile_options(app, a.profile, "training steps after the first two");
+  apps::add_device_options(app, a.common);
+  apps::add_set_option(app, a.common);
   return apps::run_program(app, argc, argv, [&] {
-    if (no_strict) common.set.push_back("train.pretrained_strict=false");
-    return train_network(config, output, resume, log_ranks, common, profile);
+    if (a.no_strict) a.common.set.push_back("train.pretrained_strict=false");
+    return train_network(a);
   });
 }

@@ -29,11 +29,15 @@ class Alone final : public Communicator {
   std::unique_ptr<Communicator> duplicate() override { return std::make_unique<Alone>(); }
 
  private:
-  Communication start_all_reduce(const Tensor&) override { return {}; }
+  Communication start_all_reduce(const Tensor&, std::string_view) override { return {}; }
   void do_broadcast(const Tensor&, int) override {}
   void do_all_gather(const Tensor& part, const Tensor& all) override {
     Tensor row = all.reshape(part.shape());
     row.copy_from(part);
+  }
+  void do_all_reduce_together(const std::vector<Tensor>&) override {}
+  void do_all_gather_together(const std::vector<Gathered>& gathered) override {
+    for (const Gathered& g : gathered) do_all_gather(g.part, g.all);
   }
 };
 
@@ -93,13 +97,33 @@ void Communicator::abort_all([[maybe_unused]] int exit_code) {
 #endif
 }
 
-Communication Communicator::all_reduce_async(const Tensor& t) {
+namespace {
+void require_summable(const Tensor& t) {
   const DType d = t.dtype();
   if (d != DType::f32 && d != DType::f64 && d != DType::i64 && d != DType::bf16 && d != DType::f16)
     throw ArgumentError(fmt::format("all_reduce: t: expected f32, f64, i64, bf16 or f16, got {}", describe(t)));
+}
+}  // namespace
+
+void Communicator::all_reduce(const std::vector<Tensor>& tensors) {
+  std::vector<Tensor> sent;
+  for (const Tensor& t : tensors) {
+    require_summable(t);
+    if (t.dtype() != tensors[0].dtype() || &t.device() != &tensors[0].device())
+      throw ArgumentError(fmt::format("all_reduce: tensors: expected one type and device, got {} and {}",
+                                      describe(tensors[0]), describe(t)));
+    if (size_ == 1 || t.numel() == 0 || t.device().is_meta()) continue;
+    t.bump_version();
+    sent.push_back(t);
+  }
+  if (!sent.empty()) do_all_reduce_together(sent);
+}
+
+Communication Communicator::all_reduce_async(const Tensor& t, std::string_view name) {
+  require_summable(t);
   if (size_ == 1 || t.numel() == 0 || t.device().is_meta()) return {};
   t.bump_version();
-  return start_all_reduce(t);
+  return start_all_reduce(t, name);
 }
 
 void Communicator::broadcast(const Tensor& t, int root) {
@@ -110,13 +134,25 @@ void Communicator::broadcast(const Tensor& t, int root) {
   do_broadcast(t, root);
 }
 
-void Communicator::all_gather(const Tensor& part, const Tensor& all) {
-  if (all.numel() != part.numel() * size_ || all.dtype() != part.dtype() || &all.device() != &part.device())
-    throw ArgumentError(
-        fmt::format("all_gather: all: expected {} times part, {}, got {}", size_, describe(part), describe(all)));
-  if (part.numel() == 0 || part.device().is_meta()) return;
-  all.bump_version();
-  do_all_gather(part, all);
+void Communicator::all_gather(const Tensor& part, const Tensor& all) { all_gather(std::vector<Gathered>{{part, all}}); }
+
+void Communicator::all_gather(const std::vector<Gathered>& gathered) {
+  std::vector<Gathered> sent;
+  for (const auto& [part, all] : gathered) {
+    if (all.numel() != part.numel() * size_ || all.dtype() != part.dtype() || &all.device() != &part.device())
+      throw ArgumentError(
+          fmt::format("all_gather: all: expected {} times part, {}, got {}", size_, describe(part), describe(all)));
+    if (&part.device() != &gathered[0].part.device())
+      throw ArgumentError(fmt::format("all_gather: parts: expected one device, got {} and {}",
+                                      describe(gathered[0].part), describe(part)));
+    if (part.numel() == 0 || part.device().is_meta()) continue;
+    all.bump_version();
+    sent.push_back({part, all});
+  }
+  if (sent.size() == 1)
+    do_all_gather(sent[0].part, sent[0].all);
+  else if (!sent.empty())
+    do_all_gather_together(sent);
 }
 
 std::vector<int64_t> Communicator::all_gather(int64_t value) {

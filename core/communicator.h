@@ -7,9 +7,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "core/communication_recorder.h"
 #include "core/error.h"
 #include "core/tensor.h"
 
@@ -64,13 +66,20 @@ class Communicator {
 
   // t = sum over the processes, in place. f32, f64, i64; bf16 and f16 are summed in f32 and rounded once (NCCL: summed
   // as it does). Work that is queued on the tensor's device comes first.
-  void all_reduce(const Tensor& t) { all_reduce_async(t).wait(); }
-  // Returns at once; operations of one communicator are carried out in the order of the calls.
-  Communication all_reduce_async(const Tensor& t);
+  void all_reduce(const Tensor& t) { all_reduce(std::vector<Tensor>{t}); }
+  // Returns at once; operations of one communicator are carried out in the order of the calls. `name`: in recordings.
+  Communication all_reduce_async(const Tensor& t, std::string_view name = "all_reduce");
+  // Of several tensors of one type and device in one message, with the bits of a message each.
+  void all_reduce(const std::vector<Tensor>& tensors);
   // t = that of process `root`. Any type.
   void broadcast(const Tensor& t, int root);
   // all [size, ...]: row r is the part of process r. Any type.
   void all_gather(const Tensor& part, const Tensor& all);
+  // Several of those in one message.
+  struct Gathered {
+    Tensor part, all;
+  };
+  void all_gather(const std::vector<Gathered>& gathered);
   // Row r is value[r]: host numbers.
   std::vector<int64_t> all_gather(int64_t value);
   // Returns when all have called it.
@@ -83,11 +92,18 @@ class Communicator {
   // For the message about a process that is behind: where this one is.
   virtual void report_step(int64_t /*step*/) {}
 
+  // Records operations with their times from now on. The end of it gives those that have ended, in that order; of one
+  // process alone there are none. Not those of duplicates, which record their own.
+  virtual void start_recording() {}
+  virtual std::vector<CommunicationSpan> stop_recording() { return {}; }
+
  protected:
   Communicator(int rank, int size, std::string host) : rank_(rank), size_(size), host_(std::move(host)) {}
-  virtual Communication start_all_reduce(const Tensor& t) = 0;
+  virtual Communication start_all_reduce(const Tensor& t, std::string_view name) = 0;
   virtual void do_broadcast(const Tensor& t, int root) = 0;
   virtual void do_all_gather(const Tensor& part, const Tensor& all) = 0;
+  virtual void do_all_reduce_together(const std::vector<Tensor>& tensors) = 0;
+  virtual void do_all_gather_together(const std::vector<Gathered>& gathered) = 0;
 
  private:
   int rank_, size_;

@@ -20,11 +20,11 @@ void Device::run_if(const int32_t* flag, const std::function<void()>& body) {
   if (value != 0) body();
 }
 
-bool Device::cuda_available() {
+int Device::cuda_count() {
 #if SEGRT_HAS_CUDA
-  return cuda_device_present();
+  return cuda_device_count();
 #else
-  return false;
+  return 0;
 #endif
 }
 

@@ -42,7 +42,8 @@ class Device {
   // spec: "cpu", "cuda", "cuda:1" or "meta". Throws DeviceError when there is no such device or the build has no CUDA.
   static std::unique_ptr<Device> create(std::string_view spec);
   // Whether create("cuda") can work here: built with CUDA (or the emulator) and a GPU present.
-  static bool cuda_available();
+  static bool cuda_available() { return cuda_count() > 0; }
+  static int cuda_count();  // GPUs that this process sees
 
   virtual ~Device();
   Device(const Device&) = delete;

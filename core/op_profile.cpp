@@ -1,17 +1,23 @@
 #include "core/op_profile.h"
 
 #include <exception>
+#include <utility>
 
 namespace segrt {
 
-OpProfile::OpProfile(Device& device) : device_(device), clock_(device) {
+OpProfile::OpProfile(Device& device, std::vector<ProfiledCommunicator> communicators)
+    : device_(device), communicators_(std::move(communicators)), clock_(device) {
   device_.synchronize();  // what has been queued before is not part of it
   clock_.mark();          // the origin
+  for (const ProfiledCommunicator& c : communicators_) c.communicator->start_recording();
   device_.state<ScopeStack>().add(*this);
 }
 
 OpProfile::~OpProfile() {
-  if (listening_) device_.state<ScopeStack>().remove(*this);
+  if (!listening_) return;
+  device_.state<ScopeStack>().remove(*this);
+  if (std::uncaught_exceptions() > 0) return;  // what is under way may never end
+  for (const ProfiledCommunicator& c : communicators_) c.communicator->stop_recording();
 }
 
 void OpProfile::enter(const Scope& scope) {
@@ -44,6 +50,8 @@ void OpProfile::stop() {
   device_.state<ScopeStack>().remove(*this);
   listening_ = false;
   device_.synchronize();
+  for (const ProfiledCommunicator& c : communicators_)
+    communication_.push_back({c.name, c.communicator->stop_recording()});
   for (size_t i = 0; i < spans_.size(); ++i) {
     spans_[i].start_ms = clock_.ms(0, marks_[i].start);
     spans_[i].end_ms = marks_[i].end == 0 ? spans_[i].start_ms : clock_.ms(0, marks_[i].end);

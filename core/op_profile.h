@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/communicator.h"
 #include "core/device_marks.h"
 #include "core/op_scope.h"
 
@@ -26,17 +27,29 @@ struct ProfileSpan {
   double start_ms = 0, end_ms = 0;
 };
 
+// A communicator whose operations a profile shall have as well, and what a trace calls its track.
+struct ProfiledCommunicator {
+  std::string name;
+  Communicator* communicator;
+};
+struct CommunicationTrack {
+  std::string name;
+  std::vector<CommunicationSpan> spans;
+};
+
 // Listens while it lives, until stop(). Graphs are not replayed meanwhile: every operator is launched on its own, and
 // on a GPU short ones include what it takes to launch them.
 class OpProfile final : public ScopeListener {
  public:
-  explicit OpProfile(Device& device);
+  explicit OpProfile(Device& device, std::vector<ProfiledCommunicator> communicators = {});
   ~OpProfile() override;
   OpProfile(const OpProfile&) = delete;
   OpProfile& operator=(const OpProfile&) = delete;
 
   void stop();                                                      // waits for the device
   const std::vector<ProfileSpan>& spans() const { return spans_; }  // in order of their start; after stop()
+  // A track a communicator, after stop(): what had not ended by then is not in it.
+  const std::vector<CommunicationTrack>& communication() const { return communication_; }
 
   void enter(const Scope& scope) override;
   void leave(const Scope& scope) noexcept override;
@@ -48,6 +61,8 @@ class OpProfile final : public ScopeListener {
   };
 
   Device& device_;
+  std::vector<ProfiledCommunicator> communicators_;
+  std::vector<CommunicationTrack> communication_;
   DeviceMarks clock_;
   bool listening_ = true;
   std::vector<ProfileSpan> spans_;
@@ -75,9 +90,11 @@ std::vector<OpTableRow> op_rows(const std::vector<ProfileSpan>& spans, const Dev
 // As text. `runs`: how many runs the spans cover; calls, time, bytes and FLOPs are those of one.
 std::string op_table(const std::vector<OpTableRow>& rows, const DevicePeaks& peaks, int64_t runs);
 
-// Chrome's trace format, for chrome://tracing and Perfetto: modules > functions > operators. Replaces the file as a
-// whole; throws FileError.
+// Chrome's trace format, for chrome://tracing and Perfetto: modules > functions > operators; below them a track for
+// each communicator. Of several processes each writes its own file, as process `rank`. Replaces the file as a whole;
+// throws FileError.
 void write_chrome_trace(const std::filesystem::path& path, const std::vector<ProfileSpan>& spans,
-                        const std::string& device_description);
+                        const std::string& device_description,
+                        const std::vector<CommunicationTrack>& communication = {}, int rank = 0);
 
 }  // namespace segrt

@@ -178,7 +178,29 @@ Var DabNet::joined_paths(const Var& spatial, const Var& context, bool apart, Fea
   return autograd::concat_channels({last, f.context8});
 }
 
+// Over several processes: layers of the paths that do not depend on one another share the messages of their norms.
+DabNet::Features DabNet::features_together(const Var& image) const {
+  const Maps maps = run_trunk(image);
+  const Var half = autograd::avg_pool2d(image, kernels::PoolGeometry::square({.kernel = 2, .stride = 2}));
+  const std::vector<Var> first = nn::norms_together({arm32_->first_part(maps.x32), arm16_->first_part(maps.x16),
+                                                     sp_[0]->norm_part(autograd::concat_channels({half, maps.x2})),
+                                                     cp_1_->norm_part(maps.x4), cp_2_->norm_part(maps.x8)});
+  const std::vector<Var> second =
+      nn::norms_together({arm32_->attention_part(first[0]), arm16_->attention_part(first[1]),
+                          sp_[1]->norm_part(autograd::add(first[2], first[3]))});
+  const Var attended32 = arm32_->attend(first[0], second[0]), attended16 = arm16_->attend(first[1], second[1]);
+  const std::vector<Var> third = nn::norms_together({conv_head32_->norm_part(resize_nearest(attended32, maps.x16)),
+                                                     sp_[2]->norm_part(autograd::add(second[2], first[4]))});
+  Features f;
+  f.context16 = third[0];
+  f.context8 = conv_head16_->forward(resize_nearest(autograd::add(attended16, f.context16), maps.x8));
+  f.fused = ffm_->forward(autograd::concat_channels({third[1], f.context8}));
+  return f;
+}
+
 DabNet::Features DabNet::features(const Var& image, bool auxiliary) const {
+  if (auxiliary && !tap && options_.spatial == SpatialPath::dense && nn::shares_messages(conv_head32_->norm()))
+    return features_together(image);
   const Maps maps = run_trunk(image);
   const Var spatial = spatial_path(image, maps);
   Features f;
@@ -200,9 +222,16 @@ std::vector<Head> DabNet::forward(const Var& image, bool auxiliary) {  // [N,H,W
                           .height = static_cast<int>(image.dim(1)),
                           .width = static_cast<int>(image.dim(2)),
                           .kernel = {}};
+  const size_t count = auxiliary ? heads_.size() : 1;
+  std::vector<Var> convolved;  // in one message, where norms share them
+  if (nn::shares_messages(heads_.front()->conv().norm())) {
+    std::vector<nn::NormPart> parts;
+    for (size_t k = 0; k < count; ++k) parts.push_back(heads_[k]->conv().norm_part(*inputs[k]));
+    convolved = nn::norms_together(parts);
+  }
   std::vector<Head> heads;
-  for (size_t k = 0; k < (auxiliary ? heads_.size() : 1); ++k) {
-    heads.push_back({.scores = heads_[k]->forward(*inputs[k]),
+  for (size_t k = 0; k < count; ++k) {
+    heads.push_back({.scores = convolved.empty() ? heads_[k]->forward(*inputs[k]) : heads_[k]->classify(convolved[k]),
                      .up = up,
                      .loss_weight = kHeads[k].loss_weight,
                      .name = kHeads[k].label,

@@ -66,6 +66,7 @@ class DabNet final : public Model {
   Var spatial_path(const Var& image, const Maps& maps) const;
   Var joined_paths(const Var& spatial, const Var& context, bool apart, Features& f) const;
   Features features(const Var& image, bool auxiliary) const;
+  Features features_together(const Var& image) const;
   void require_image(const Var& image) const;
   // `part` of the backbone, told to the tap.
   Var seen(const std::string& part, const Var& value) const {

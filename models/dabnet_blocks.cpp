@@ -57,18 +57,40 @@ Var CrossScaleBlock::grown(const Var& x, const Var& like) const {
 }
 
 Var CrossScaleBlock::small_copy(const Var& x) const {  // [N,H,W,C] -> [N,h,w,L]
-  switch (options_.content) {
-    case PatchContent::means: return nn::conv_bn(*h2l_0_, *bnl_0_, shrunk(x), Act::relu);
-    case PatchContent::all:
-      return nn::conv_bn(*h2l_0_, *bnl_0_, autograd::space_to_depth(x, options_.patch), Act::relu);
-    case PatchContent::all_and_means: break;
-  }
-  const autograd::Patches patches = autograd::split_patches(x, options_.patch);
-  const Var values = nn::conv_bn(*h2l_0_, *bnl_0_, patches.all, Act::relu);
-  return nn::conv_pair_bn(*l2l_p1_, values, *l2l_p2_, patches.means, *l2l_bn_, Act::relu);
+  const autograd::Patches patches = cut(x);
+  return with_means(nn::conv_bn(*h2l_0_, *bnl_0_, patches.all, Act::relu), patches.means);
 }
 
-Var CrossScaleBlock::forward(const Var& x) const {               // [N,H,W,C]
+// What h2l_0 reads, and the means where they go a way of their own.
+autograd::Patches CrossScaleBlock::cut(const Var& x) const {
+  switch (options_.content) {
+    case PatchContent::means: return {shrunk(x), {}};
+    case PatchContent::all: return {autograd::space_to_depth(x, options_.patch), {}};
+    case PatchContent::all_and_means: break;
+  }
+  return autograd::split_patches(x, options_.patch);
+}
+
+Var CrossScaleBlock::with_means(const Var& values, const Var& means) const {
+  return means.defined() ? nn::conv_pair_bn(*l2l_p1_, values, *l2l_p2_, means, *l2l_bn_, Act::relu) : values;
+}
+
+// Over several processes: norms at both resolutions share their messages.
+Var CrossScaleBlock::forward_together(const Var& x) const {
+  const autograd::Patches patches = cut(x);
+  const std::vector<Var> first =
+      nn::norms_together({{h2h_0_, *bnh_0_, x, Act::relu}, {h2l_0_, *bnl_0_, patches.all, Act::relu}});
+  const Var& high = first[0];
+  const Var low = with_means(first[1], patches.means);
+  const std::vector<Var> second =
+      nn::norms_together({{nullptr, *bnh_1_, l2h_1_->forward(grown(low, x), h2h_1_->forward(high)), Act::relu},
+                          {nullptr, *bnl_1_, h2l_1_->forward(shrunk(high), l2l_1_->forward(low)), Act::relu}});
+  const Var y = nn::conv_pair_bn(*h2h_2_, second[0], *l2h_2_, grown(second[1], x), *bnh_2_, Act::relu);
+  return autograd::add(y, x);
+}
+
+Var CrossScaleBlock::forward(const Var& x) const {  // [N,H,W,C]
+  if (nn::shares_messages(*bnh_0_)) return forward_together(x);
   const Var high = nn::conv_bn(*h2h_0_, *bnh_0_, x, Act::relu);  // [N,H,W,L]
   const Var low = small_copy(x);                                 // [N,h,w,L]
   const Var high1 = nn::conv_pair_bn(*h2h_1_, high, *l2h_1_, grown(low, x), *bnh_1_, Act::relu);
@@ -84,7 +106,15 @@ AttentionRefinement::AttentionRefinement(const Options& o, nn::Init& init)
 
 Var AttentionRefinement::forward(const Var& x) const {
   const Var y = conv_.forward(x);
-  return autograd::channel_gate(y, autograd::sigmoid(attention_->forward(autograd::global_avg_pool(y))));
+  return attend(y, attention_->forward(autograd::global_avg_pool(y)));
+}
+
+nn::NormPart AttentionRefinement::attention_part(const Var& y) const {
+  return attention_->norm_part(autograd::global_avg_pool(y));
+}
+
+Var AttentionRefinement::attend(const Var& y, const Var& attention) const {
+  return autograd::channel_gate(y, autograd::sigmoid(attention));
 }
 
 FeatureFusion::FeatureFusion(const Options& o, nn::Init& init)

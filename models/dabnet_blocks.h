@@ -2,6 +2,7 @@
 // arXiv:1808.00897) that joins its paths. Names are the published ones.
 #pragma once
 
+#include "autograd/patches.h"
 #include "models/fcn_head.h"
 #include "nn/layers.h"
 
@@ -23,6 +24,9 @@ class CrossScaleBlock final : public nn::Module {
 
  private:
   Var small_copy(const Var& x) const;
+  autograd::Patches cut(const Var& x) const;
+  Var with_means(const Var& values, const Var& means) const;
+  Var forward_together(const Var& x) const;
   Var shrunk(const Var& x) const;
   Var grown(const Var& x, const Var& like) const;
 
@@ -46,6 +50,10 @@ class AttentionRefinement final : public nn::Module {
   };
   AttentionRefinement(const Options& o, nn::Init& init);
   Var forward(const Var& x) const;
+  // The same in steps: y, what the attention's norm is of, and the product.
+  nn::NormPart first_part(const Var& x) const { return conv_.norm_part(x); }
+  nn::NormPart attention_part(const Var& y) const;
+  Var attend(const Var& y, const Var& attention) const;
 
  private:
   ConvBn& conv_;

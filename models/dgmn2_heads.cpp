@@ -1,5 +1,7 @@
 #include "models/dgmn2_heads.h"
 
+#include <algorithm>
+
 #include "autograd/channel_gate.h"
 #include "autograd/elementwise.h"
 #include "autograd/pool.h"
@@ -28,6 +30,7 @@ Var resized_like(const Var& x, const Var& y) {
   return resized(x, static_cast<int>(y.dim(1)), static_cast<int>(y.dim(2)));
 }
 int width_of(const Var& x) { return static_cast<int>(x.dim(2)); }
+Var doubled(const Var& x) { return resized(x, static_cast<int>(2 * x.dim(1)), 2 * width_of(x)); }
 
 // To a square of side `size`, and by the caller to the image; where the two are the same, that is one resizing.
 Var unless_last(const Var& scores, int size, int height, int width) {
@@ -77,14 +80,38 @@ Dgmn2FpnHead::Dgmn2FpnHead(const Options& o, nn::Init& init)
   }
 }
 
+// Over several processes: the layers of all branches side by side, whose norms share their messages.
+Dgmn2Backbone::Maps Dgmn2FpnHead::branches_together(const Dgmn2Backbone::Maps& maps) const {
+  Dgmn2Backbone::Maps x = maps;
+  for (size_t k = 0;; ++k) {
+    std::vector<nn::NormPart> parts;
+    std::vector<size_t> of;
+    for (size_t b = 0; b < 4; ++b)
+      if (k < branches_[b].size()) {
+        parts.push_back(branches_[b][k]->norm_part(x[b]));
+        of.push_back(b);
+      }
+    if (parts.empty()) return x;
+    const std::vector<Var> outputs = nn::norms_together(parts);
+    for (size_t i = 0; i < of.size(); ++i) x[of[i]] = of[i] > 0 ? doubled(outputs[i]) : outputs[i];
+  }
+}
+
+Var Dgmn2FpnHead::branch(size_t b, const Var& map) const {
+  Var x = map;
+  for (const ConvBn* unit : branches_[b]) {
+    x = unit->forward(x);
+    if (b > 0) x = doubled(x);
+  }
+  return x;
+}
+
 Var Dgmn2FpnHead::forward(const Dgmn2Backbone::Maps& maps, int, int, const Tap& tap) const {
+  const bool together = nn::shares_messages(branches_[0][0]->norm());
+  const Dgmn2Backbone::Maps computed = together ? branches_together(maps) : Dgmn2Backbone::Maps();
   Var sum;
   for (size_t b = 0; b < 4; ++b) {
-    Var x = maps[b];
-    for (const ConvBn* unit : branches_[b]) {
-      x = unit->forward(x);
-      if (b > 0) x = resized(x, static_cast<int>(2 * x.dim(1)), 2 * width_of(x));
-    }
+    const Var x = together ? computed[b] : branch(b, maps[b]);
     if (tap) tap("scale_heads." + std::to_string(b), x);
     sum = b == 0 ? x : autograd::add(sum, resized_like(x, sum));
   }
@@ -139,10 +166,20 @@ SetrMlaHead::SetrMlaHead(const Options& o, nn::Init& init)
 }
 
 Var SetrMlaHead::forward(const Dgmn2Backbone::Maps& maps, int height, int width, const Tap& tap) const {
+  Dgmn2Backbone::Maps computed = maps;
+  const bool together = nn::shares_messages(*branches_[0].norms[0]);
+  for (size_t k = 0; together && k < 2; ++k) {  // over several processes: norms share their messages
+    std::vector<nn::NormPart> layer;
+    for (size_t b = 0; b < 4; ++b)
+      layer.push_back({branches_[b].convs[k], *branches_[b].norms[k], computed[b], nn::Act::relu});
+    const std::vector<Var> outputs = nn::norms_together(layer);
+    std::copy(outputs.begin(), outputs.end(), computed.begin());
+  }
   std::vector<Var> parts;
   for (size_t b = 0; b < 4; ++b) {
-    Var x = maps[b];
-    for (size_t k = 0; k < 2; ++k) x = nn::conv_bn(*branches_[b].convs[k], *branches_[b].norms[k], x, nn::Act::relu);
+    Var x = computed[b];
+    for (size_t k = 0; !together && k < 2; ++k)
+      x = nn::conv_bn(*branches_[b].convs[k], *branches_[b].norms[k], x, nn::Act::relu);
     if (tap) tap("mlahead.head" + std::to_string(b + 2), x);
     // The first map, at a stride of 4, follows the second one's width.
     parts.push_back(resized_to_square(x, 4 * width_of(maps[std::max<size_t>(b, 1)])));

@@ -45,6 +45,9 @@ class Dgmn2FpnHead final : public Dgmn2Head {
   Var forward(const Dgmn2Backbone::Maps& maps, int height, int width, const Tap& tap) const override;
 
  private:
+  Var branch(size_t b, const Var& map) const;
+  Dgmn2Backbone::Maps branches_together(const Dgmn2Backbone::Maps& maps) const;
+
   double dropout_;
   uint64_t seed_;
   nn::Conv2d& conv_seg_;

@@ -122,17 +122,32 @@ void DynamicRouting::run_lattice(const Var& stem) {
   const Lattice& l = options_.lattice;
   states_.assign(static_cast<size_t>(l.cells()), CellState());
   for (int layer = 0; layer <= l.layers; ++layer) {
+    std::vector<const Cell*> cells;
+    std::vector<Cell::Input> inputs;
     for (int row = 0; row < l.rows(layer); ++row) {
-      Cell::Input in = input_of(layer, row, stem);
-      if (training() && layer > 0) in.drop = drop_factor(layer, l.index(layer, row) - 1, stem.dim(0));
-      cell_state(layer, row) = cell(layer, row).forward(in);
-      if (tap) tap_outputs(layer, row);
+      cells.push_back(&cell(layer, row));
+      inputs.push_back(input_of(layer, row, stem));
+      if (training() && layer > 0) inputs.back().drop = drop_factor(layer, l.index(layer, row) - 1, stem.dim(0));
     }
+    run_layer(layer, cells, inputs);
+    for (int row = 0; tap && row < l.rows(layer); ++row) tap_outputs(layer, row);
     if (layer > 0 && !stem.needs_grad())  // what the next layers do not read may go
       for (int row = 0; row < l.rows(layer - 1); ++row) {
         CellState& s = cell_state(layer - 1, row);
         s.input = s.body = s.up = s.down = Var();
       }
+  }
+}
+
+void DynamicRouting::run_layer(int layer, const std::vector<const Cell*>& cells, std::vector<Cell::Input>& inputs) {
+  if (cells.front()->shares_messages()) {
+    std::vector<CellState> states = Cell::forward_together(cells, inputs);
+    for (size_t k = 0; k < cells.size(); ++k) cell_state(layer, static_cast<int>(k)) = std::move(states[k]);
+    return;
+  }
+  for (size_t k = 0; k < cells.size(); ++k) {
+    const Cell::Input in = std::move(inputs[k]);  // released with the cell
+    cell_state(layer, static_cast<int>(k)) = cells[k]->forward(in);
   }
 }
 

@@ -78,6 +78,7 @@ class DynamicRouting final : public Model {
   CellState& cell_state(int layer, int row) { return states_[static_cast<size_t>(options_.lattice.index(layer, row))]; }
   Var stem(const Var& image) const;
   void run_lattice(const Var& stem);
+  void run_layer(int layer, const std::vector<const Cell*>& cells, std::vector<Cell::Input>& inputs);
   Cell::Input input_of(int layer, int row, const Var& stem);
   Tensor drop_factor(int layer, int cell, int64_t batch) const;
   DynamicRoutingHead::Rows kept_rows(const Var& stem);

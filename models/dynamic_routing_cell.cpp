@@ -64,19 +64,19 @@ Cell::Cell(const Options& o, nn::Init& init) : options_(o) {
   if (!bias.device().is_meta()) bias.copy_from(init.constant({slots()}, 1.5));  // open at the start
 }
 
-// g = relu(tanh(W mean(relu(bn(conv(x')))) + b)), [N,S]; x' is x or its bilinear quarter.
-Var Cell::gates(const Var& x, Tensor& logits) const {
-  Var seen = x;
-  if (options_.small_gate) {
-    const int h = static_cast<int>(x.dim(1) / 4), w = static_cast<int>(x.dim(2) / 4);
-    if (h == 0 || w == 0)
-      throw ArgumentError(
-          "dynamic routing: small gates need maps of at least 4x4 in every row, so images of at least "
-          "128x128; a cell got " +
-          to_string(x.shape()));
-    seen = autograd::resize(x, h, w, {.scale_h = 0.25, .scale_w = 0.25});
-  }
-  return autograd::gate(gate_.forward(seen), gate_out_->weight(), gate_out_->bias(), &logits);
+// g = relu(tanh(W mean(map) + b)), [N,S]; map = relu(bn(conv(x'))), where x' is x or its bilinear quarter.
+Var Cell::seen_by_gate(const Var& x) const {
+  if (!options_.small_gate) return x;
+  const int h = static_cast<int>(x.dim(1) / 4), w = static_cast<int>(x.dim(2) / 4);
+  if (h == 0 || w == 0)
+    throw ArgumentError(
+        "dynamic routing: small gates need maps of at least 4x4 in every row, so images of at least "
+        "128x128; a cell got " +
+        to_string(x.shape()));
+  return autograd::resize(x, h, w, {.scale_h = 0.25, .scale_w = 0.25});
+}
+Var Cell::gates(const Var& map, Tensor& logits) const {
+  return autograd::gate(map, gate_out_->weight(), gate_out_->bias(), &logits);
 }
 
 // Without gates everything is open: the state's constant for each sample.
@@ -90,7 +90,10 @@ Tensor Cell::open_gates(int64_t batch) const {
 Var Cell::body(const Var& x, const Tensor& drop) const {
   const Var y = pointwise1_.forward_behind(*depthwise1_, x);
   if (!drop.defined()) return pointwise2_.forward_behind_add_relu(*depthwise2_, y, x);
-  const Var branch = pointwise2_.forward_behind(*depthwise2_, y);
+  return with_drop(pointwise2_.forward_behind(*depthwise2_, y), x, drop);
+}
+
+Var Cell::with_drop(const Var& branch, const Var& x, const Tensor& drop) const {
   const std::vector<RoutedTerm> terms{{.x = branch, .gate = drop}, {.x = x}};
   return autograd::relu(autograd::gated_sum(terms));
 }
@@ -119,7 +122,7 @@ CellState Cell::forward(const Input& in) const {
   if (in.senders.empty()) {  // everything is computed
     s.input = sum_terms(in.terms, in.shape, in.dtype, device);
     if (options_.gated) {
-      s.gates = gates(s.input, s.logits);
+      s.gates = gates(gate_.forward(seen_by_gate(s.input)), s.logits);
       s.factors = autograd::route_gates(s.gates);
     } else {
       s.gates = open_gates(batch);
@@ -134,7 +137,7 @@ CellState Cell::forward(const Input& in) const {
   Tensor g = Tensor::zeros({batch, slots()}, DType::f32, device);
   device.run_if(flag(s.flags, CellFlag::fed), [&] {
     s.input = sum_terms(in.terms, in.shape, in.dtype, device);
-    g.copy_from(gates(s.input, s.logits).value());
+    g.copy_from(gates(gate_.forward(seen_by_gate(s.input)), s.logits).value());
   });
   s.gates = g;
   s.factors = autograd::route_gates(s.gates, &s.flags);
@@ -145,6 +148,59 @@ CellState Cell::forward(const Input& in) const {
       device.run_if(flag(s.flags, path_flag(slot(PathKind::down))), [&] { s.down = down_.forward(s.body); });
   });
   return s;
+}
+
+std::vector<CellState> Cell::forward_together(const std::vector<const Cell*>& cells, const std::vector<Input>& inputs) {
+  Device& device = cells.front()->depthwise1_->weight().device();
+  const size_t count = cells.size();
+  std::vector<CellState> states(count);
+  // In every step the cells' norms, whose results come in the order of the parts.
+  std::vector<nn::NormPart> parts;
+  std::vector<Var> maps;
+  size_t next = 0;
+  const auto normalise = [&] {
+    maps = nn::norms_together(parts);
+    parts.clear();
+    next = 0;
+  };
+  for (size_t k = 0; k < count; ++k) {
+    const Cell& c = *cells[k];
+    CellState& s = states[k];
+    const nn::ModuleScope scope(c, "cell", device);
+    s.input = sum_terms(inputs[k].terms, inputs[k].shape, inputs[k].dtype, device);
+    if (c.options_.gated) parts.push_back(c.gate_.part(c.seen_by_gate(s.input)));
+    parts.push_back(c.pointwise1_.part(c.depthwise1_->forward(s.input)));
+  }
+  normalise();
+  for (size_t k = 0; k < count; ++k) {
+    const Cell& c = *cells[k];
+    CellState& s = states[k];
+    const nn::ModuleScope scope(c, "cell", device);
+    if (c.options_.gated) {
+      s.gates = c.gates(maps[next++], s.logits);
+      s.factors = autograd::route_gates(s.gates);
+    } else {
+      s.gates = c.open_gates(inputs[k].shape[0]);
+    }
+    const bool drops = inputs[k].drop.defined();  // between norm and sum
+    parts.push_back({c.pointwise2_.conv, *c.pointwise2_.norm, c.depthwise2_->forward(maps[next++]),
+                     drops ? Act::none : Act::relu, drops ? Var() : s.input});
+  }
+  normalise();
+  for (size_t k = 0; k < count; ++k) {
+    const Cell& c = *cells[k];
+    CellState& s = states[k];
+    const nn::ModuleScope scope(c, "cell", device);
+    s.body = inputs[k].drop.defined() ? c.with_drop(maps[k], s.input, inputs[k].drop) : maps[k];
+    if (c.options_.up) parts.push_back(c.up_.part(s.body));
+    if (c.options_.down) parts.push_back(c.down_.part(s.body));
+  }
+  normalise();
+  for (size_t k = 0; k < count; ++k) {
+    if (cells[k]->options_.up) states[k].up = maps[next++];
+    if (cells[k]->options_.down) states[k].down = maps[next++];
+  }
+  return states;
 }
 
 Var sum_terms(const std::vector<RoutedTerm>& terms, const Shape& shape, DType dtype, Device& device) {

@@ -8,7 +8,7 @@
 
 #include "autograd/routing.h"
 #include "kernels/routing.h"
-#include "nn/layers.h"
+#include "nn/norm_group.h"
 
 namespace segrt::models {
 
@@ -24,6 +24,7 @@ struct ConvUnit {
   static ConvUnit make(nn::Module& parent, const std::string& name, nn::Conv2d::Options options, nn::Init& init,
                        nn::Act act = nn::Act::relu);
   Var forward(const Var& x) const { return nn::conv_bn(*conv, *norm, x, act); }
+  nn::NormPart part(const Var& x) const { return {conv, *norm, x, act}; }
   // unit(depthwise(x)), and relu(unit(depthwise(x)) + residual)
   Var forward_behind(const nn::Conv2d& depthwise, const Var& x) const {
     return nn::separable_conv_bn(depthwise, *conv, *norm, x, act);
@@ -68,15 +69,22 @@ class Cell final : public nn::Module {
     Tensor drop;
   };
   CellState forward(const Input& in) const;
+  // The cells of a layer in training, as forward() of each: their norms that do not depend on one another share
+  // messages, three of them forward and three backward whatever the number of cells.
+  static std::vector<CellState> forward_together(const std::vector<const Cell*>& cells,
+                                                 const std::vector<Input>& inputs);
+  bool shares_messages() const { return nn::shares_messages(*pointwise1_.norm); }
 
   int slots() const { return 1 + options_.up + options_.down; }
   const Options& options() const { return options_; }
 
  private:
   int slot(PathKind path) const { return path == PathKind::keep ? 0 : path == PathKind::up ? 1 : slots() - 1; }
-  Var gates(const Var& x, Tensor& logits) const;
+  Var seen_by_gate(const Var& x) const;
+  Var gates(const Var& map, Tensor& logits) const;
   Tensor open_gates(int64_t batch) const;
   Var body(const Var& x, const Tensor& drop) const;
+  Var with_drop(const Var& branch, const Var& x, const Tensor& drop) const;
 
   Options options_;
   Tensor constant_gates_;  // gates off: ones [1,1,1,S]

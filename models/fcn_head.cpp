@@ -19,8 +19,8 @@ FcnHead::FcnHead(const Options& o, nn::Init& init)
           "conv_seg", {.in = o.channels, .out = o.classes, .kernel = 1, .bias = true, .weight_std = 0.01}, init)),
       conv_(child<nn::Sequence>("convs").child<ConvBn>("0", {.in = o.in, .out = o.channels}, init)) {}
 
-Var FcnHead::forward(const Var& x) const {
-  Var y = conv_.forward(x);
+Var FcnHead::classify(const Var& x) const {
+  Var y = x;
   // The norm counts training passes on the device and in checkpoints: a resumed run draws what it would have drawn.
   if (training())
     y = autograd::channel_dropout(y, dropout_, seed_, layer_, conv_.norm().batches().reshape({1}), sample_share());

@@ -2,7 +2,7 @@
 // norm and ReLU.
 #pragma once
 
-#include "nn/layers.h"
+#include "nn/norm_group.h"
 
 namespace segrt::models {
 
@@ -16,6 +16,7 @@ class ConvBn final : public nn::Module {
   ConvBn(const Options& o, nn::Init& init);
   Var forward(const Var& x) const { return nn::conv_bn(conv_, bn_, x, act_); }
   nn::ConvBnPart part(const Var& x) const { return {conv_, bn_, x, act_}; }  // for nn::concat_conv_bn
+  nn::NormPart norm_part(const Var& x) const { return {&conv_, bn_, x, act_}; }
   const nn::BatchNorm& norm() const { return bn_; }
 
  private:
@@ -33,7 +34,10 @@ class FcnHead final : public nn::Module {
     uint64_t layer = 0;  // distinguishes the heads' random numbers
   };
   FcnHead(const Options& o, nn::Init& init);
-  Var forward(const Var& x) const;  // [N,H,W,in] -> [N,H,W,classes]
+  Var forward(const Var& x) const { return classify(conv_.forward(x)); }  // [N,H,W,in] -> [N,H,W,classes]
+  // The same in two steps, convs.0 and the rest.
+  const ConvBn& conv() const { return conv_; }
+  Var classify(const Var& x) const;
 
  private:
   double dropout_;

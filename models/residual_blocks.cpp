@@ -1,5 +1,7 @@
 #include "models/residual_blocks.h"
 
+#include "nn/norm_group.h"
+
 namespace segrt::models {
 using nn::Act;
 using nn::BatchNorm;
@@ -12,8 +14,14 @@ void Block::make_shortcut(const Options& o, int out, nn::Init& init) {
   projection_bn_ = &downsample.child<BatchNorm>("1", {.channels = out}, init);
 }
 
-Var Block::shortcut(const Var& x) const {
-  return projection_ == nullptr ? x : nn::conv_bn(*projection_, *projection_bn_, x, Act::none);
+Block::Begun Block::begin(const Var& x, const Conv2d& conv, const BatchNorm& bn) const {
+  if (projection_ == nullptr) return {x, nn::conv_bn(conv, bn, x, Act::relu)};
+  if (nn::shares_messages(bn)) {
+    const std::vector<Var> both = nn::norms_together({{projection_, *projection_bn_, x}, {&conv, bn, x, Act::relu}});
+    return {both[0], both[1]};
+  }
+  const Var identity = nn::conv_bn(*projection_, *projection_bn_, x, Act::none);
+  return {identity, nn::conv_bn(conv, bn, x, Act::relu)};
 }
 
 namespace {
@@ -35,8 +43,7 @@ class BasicBlock final : public Block {
     const nn::ModuleScope scope(*this, "block", x.device());
     // Without `residual` a projection that exists is evaluated all the same: its running statistics move (DRN-C-58,
     // layer7).
-    const Var identity = residual_ || has_projection() ? shortcut(x) : Var();
-    const Var y = nn::conv_bn(conv1_, bn1_, x, Act::relu);
+    const auto [identity, y] = begin(x, conv1_, bn1_);
     return nn::conv_bn(conv2_, bn2_, y, Act::relu, residual_ ? identity : Var());
   }
 
@@ -66,9 +73,8 @@ class Bottleneck final : public Block {
 
   Var forward(const Var& x) const override {
     const nn::ModuleScope scope(*this, "block", x.device());
-    const Var identity = shortcut(x);
-    Var y = nn::conv_bn(conv1_, bn1_, x, Act::relu);
-    y = nn::conv_bn(conv2_, bn2_, y, Act::relu);
+    const auto [identity, narrow] = begin(x, conv1_, bn1_);
+    const Var y = nn::conv_bn(conv2_, bn2_, narrow, Act::relu);
     return nn::conv_bn(conv3_, bn3_, y, Act::relu, identity);
   }
 

@@ -28,8 +28,11 @@ class Block : public nn::Module {
   // The shortcut of a block with `out` channels: identity, or a strided 1x1 with norm where shapes change. Made last:
   // state order.
   void make_shortcut(const Options& o, int out, nn::Init& init);
-  Var shortcut(const Var& x) const;
-  bool has_projection() const { return projection_ != nullptr; }
+  // What reads the block's input: the shortcut (x itself, or the projection), and relu(bn(conv(x))).
+  struct Begun {
+    Var identity, y;
+  };
+  Begun begin(const Var& x, const nn::Conv2d& conv, const nn::BatchNorm& bn) const;
 
  private:
   nn::Conv2d* projection_ = nullptr;

@@ -232,9 +232,9 @@ autograd::BatchNormState BatchNorm::state() const {
           .mean_weight_gradient = mean_weight_gradient_};
 }
 
-void synchronize_batch_norms(Module& network, Communicator* processes, bool mean_weight_gradient) {
+void synchronize_batch_norms(Module& network, Communicator* processes, const BatchNorm::Synchronization& s) {
   network.visit_modules([&](const std::string&, Module& module) {
-    if (auto* norm = dynamic_cast<BatchNorm*>(&module)) norm->synchronize(processes, mean_weight_gradient);
+    if (auto* norm = dynamic_cast<BatchNorm*>(&module)) norm->synchronize(processes, s);
   });
 }
 

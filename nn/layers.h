@@ -81,15 +81,22 @@ class BatchNorm final : public Module {
   const Tensor& batches() const { return batches_; }  // i64 []: training passes so far
   // Statistics over several processes (autograd/norm.h); nullptr: of this one. They must outlive the layer's use.
   Communicator* processes() const { return processes_; }
-  void synchronize(Communicator* processes, bool mean_weight_gradient = false) {
+  struct Synchronization {
+    bool mean_weight_gradient = false;  // autograd::BatchNormState
+    bool shares_messages = true;        // with other norms, where a network has several at once (nn/norm_group.h)
+  };
+  void synchronize(Communicator* processes, const Synchronization& s) {
     processes_ = processes;
-    mean_weight_gradient_ = mean_weight_gradient;
+    mean_weight_gradient_ = s.mean_weight_gradient;
+    shares_messages_ = s.shares_messages;
   }
   // The share of a batch in the running statistics; 1 makes them those of the last batch.
   void set_momentum(double momentum) { options_.momentum = momentum; }
 
  private:
   friend Var conv_bn(const Conv2d&, const BatchNorm&, const Var&, Act, const Var&);
+  friend bool shares_messages(const BatchNorm&);
+  friend std::vector<Var> norms_together(const std::vector<struct NormPart>&);
   autograd::BatchNormState state() const;
   void count_batch() const;  // in training
 
@@ -100,11 +107,11 @@ class BatchNorm final : public Module {
   Tensor& running_var_;
   Tensor& batches_;
   Communicator* processes_ = nullptr;
-  bool mean_weight_gradient_ = false;
+  bool mean_weight_gradient_ = false, shares_messages_ = true;
 };
 
 // BatchNorm::synchronize for every batch norm in a network.
-void synchronize_batch_norms(Module& network, Communicator* processes, bool mean_weight_gradient = false);
+void synchronize_batch_norms(Module& network, Communicator* processes, const BatchNorm::Synchronization& s = {});
 
 // act(bn(conv(x)) + residual). In inference the norm is folded into the convolution's weights and all of it is one
 // kernel; in training the convolution may compute the norm's statistics (autograd::conv_batch_norm).

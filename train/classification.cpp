@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numeric>
+#include <optional>
 
 #include "core/error.h"
 #include "data/loader.h"
@@ -33,6 +35,26 @@ void ClassificationScores::add(std::span<const float> scores, int64_t label) {
   top5 += ahead < 5;
   ++class_images[l];
   class_correct[l] += ahead < 1;
+}
+
+void ClassificationScores::add_up(Communicator& processes) {
+  if (processes.size() == 1) return;
+  const std::unique_ptr<Device> cpu = Device::create("cpu");
+  std::vector<int64_t> counts{images, top1, top5};
+  counts.insert(counts.end(), class_images.begin(), class_images.end());
+  counts.insert(counts.end(), class_correct.begin(), class_correct.end());
+  const Tensor all = Tensor::from<int64_t>({static_cast<int64_t>(counts.size())}, counts, *cpu);
+  const Tensor loss = Tensor::from<double>({1}, std::vector<double>{loss_sum}, *cpu);
+  processes.all_reduce(all);
+  processes.all_reduce(loss);
+  counts = all.to_vector<int64_t>();
+  loss_sum = loss.to_vector<double>().front();
+  images = counts[0];
+  top1 = counts[1];
+  top5 = counts[2];
+  const auto first = counts.begin() + 3, middle = first + static_cast<std::ptrdiff_t>(class_images.size());
+  class_images.assign(first, middle);
+  class_correct.assign(middle, counts.end());
 }
 
 std::vector<int64_t> first_classes(std::span<const float> scores, int64_t count) {
@@ -66,24 +88,34 @@ void require_one_cell(const models::Model& model, const Var& scores) {
                   model.name(), model.classes(), to_string(scores.shape())));
 }
 
-ClassificationScores ClassifierEvaluation::run(models::Model& model, const data::Dataset& dataset) const {
+ClassificationScores ClassifierEvaluation::run(models::Model& model, const data::Dataset& dataset,
+                                               Communicator* processes) const {
   if (!dataset.is_classification() || !dataset.has_labels())
     throw ArgumentError(fmt::format("{}: has no class for its images to be scored by", dataset.name()));
   const data::CentreCrop transform(centre_crop);
   Device* device = nullptr;
   model.visit_parameters([&](const std::string&, nn::Parameter& p) { device = &p.var.device(); });
-  data::Loader loader(
-      dataset, transform, *device,
-      {.batch_size = batch, .workers = workers, .shuffle = false, .drop_last = false, .endless = false});
+  const int rank = processes != nullptr ? processes->rank() : 0, world = processes != nullptr ? processes->size() : 1;
+  std::optional<data::Loader> loader;
+  if (rank < dataset.size())  // there may be more processes than images
+    loader.emplace(dataset, transform, *device,
+                   data::Loader::Options{.batch_size = batch,
+                                         .workers = workers,
+                                         .shuffle = false,
+                                         .drop_last = false,
+                                         .endless = false,
+                                         .rank = rank,
+                                         .world = world});
   model.set_training(false);
   model.begin_step(0, 0);
   const NoGrad no_grad(*device);
   models::CapturedInference inference(model);
   const kernels::Normalization normalization = input_normalization(model, mean, std);
-  const int64_t wanted = limit > 0 ? std::min(limit, dataset.size()) : dataset.size();
+  const int64_t total = limit > 0 ? std::min(limit, dataset.size()) : dataset.size();
+  const int64_t wanted = (total - rank + world - 1) / world;  // of this process: images rank, rank + world, ...
   ClassificationScores result(model.classes());
   while (result.images < wanted) {
-    const data::Batch images = *loader.next();
+    const data::Batch images = *loader->next();
     const models::Head head = inference.forward(upload_images(images, normalization, precision, *device)).front();
     require_one_cell(model, head.scores);
     if (after_batch) after_batch();
@@ -95,6 +127,7 @@ ClassificationScores ClassifierEvaluation::run(models::Model& model, const data:
       result.add(std::span(values).subspan(i * classes, classes), images.classes[i]);
     if (progress) progress(result.images);
   }
+  if (processes != nullptr) result.add_up(*processes);
   return result;
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/communicator.h"
 #include "data/dataset.h"
 #include "data/random_resized_crop.h"
 #include "models/model.h"
@@ -25,6 +26,7 @@ struct ClassificationScores {
   explicit ClassificationScores(int classes)
       : class_images(static_cast<size_t>(classes)), class_correct(static_cast<size_t>(classes)) {}
   void add(std::span<const float> scores, int64_t label);  // of one image, one a class
+  void add_up(Communicator& processes);                    // those of all
 
   // In percent, NaN without images. With equal weight of images this is the mean over batches weighted by their size.
   double top1_percent() const { return percent(top1); }
@@ -54,8 +56,10 @@ struct ClassifierEvaluation {
   std::function<void(int64_t images)> progress = nullptr;  // after each batch: images done
 
   // Leaves the model in evaluation mode. Throws ArgumentError for a dataset without classes and for a crop that the
-  // network does not reduce to one cell.
-  ClassificationScores run(models::Model& model, const data::Dataset& dataset) const;
+  // network does not reduce to one cell. With several processes each takes every so manieth image and all get the
+  // scores of all images: the same counts as one process, and the loss but for the order of its sum. after_batch and
+  // progress are of this process's images.
+  ClassificationScores run(models::Model& model, const data::Dataset& dataset, Communicator* processes = nullptr) const;
 };
 
 // top1, top5 (percent), loss: what a training run logs and picks its best checkpoint by.

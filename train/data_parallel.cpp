@@ -33,7 +33,9 @@ DataParallel::DataParallel(models::Model& model, Communicator& processes, const 
   for (size_t i = 0; i < slots_.size(); ++i) slots_[i].var.on_gradient([this, i] { arrive(i); });
   model.set_sample_share({.first = processes.rank(), .stride = processes.size()});
   if (options.sync_bn) {
-    nn::synchronize_batch_norms(model, statistics_.get(), options.mean_weight_gradient);
+    nn::synchronize_batch_norms(
+        model, statistics_.get(),
+        {.mean_weight_gradient = options.mean_weight_gradient, .shares_messages = options.batched_norms});
     model.norms_over = statistics_.get();
   }
   if (options.loss_average == LossAverage::global) model.averages_over = statistics_.get();
@@ -76,7 +78,7 @@ void DataParallel::arrive(size_t i) {
 // In one order in all processes, whatever order gradients arrive in.
 void DataParallel::start_complete() {
   for (; next_ < buckets_.size() && buckets_[next_].missing == 0; ++next_)
-    buckets_[next_].sum = processes_.all_reduce_async(buckets_[next_].flat);
+    buckets_[next_].sum = processes_.all_reduce_async(buckets_[next_].flat, fmt::format("bucket {}", next_));
 }
 
 void DataParallel::plan(const std::vector<int64_t>& codes) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/communicator.h"
+#include "core/op_profile.h"
 #include "models/model.h"
 
 namespace segrt::train {
@@ -24,6 +25,7 @@ class DataParallel {
     LossAverage loss_average = LossAverage::per_process;
     bool sync_bn = true;
     bool mean_weight_gradient = false;         // autograd::BatchNormState
+    bool batched_norms = true;                 // norms that do not depend on one another share messages
     int64_t bucket_bytes = int64_t{16} << 20;  // gradients travel in messages of about this size
   };
   // From now on the model's batch norms, losses and random numbers are those of a part of a batch: sample n of process
@@ -47,8 +49,12 @@ class DataParallel {
   // Forgets a backward pass that did not come to its end.
   void abandon();
 
-  // How many messages the gradients travel in; 0 before the first finish().
+  // How many messages the gradients travel in; 0 before the first finish(). Message i is called "bucket i".
   size_t buckets() const { return buckets_.size(); }
+  // What a profile shows of the processes' messages.
+  std::vector<ProfiledCommunicator> profiled() const {
+    return {{"gradients", &processes_}, {"norms and losses", statistics_.get()}};
+  }
 
  private:
   struct Slot {

@@ -177,6 +177,7 @@ void parallel_settings(const Config& config, TrainSettings& s) {
   s.parallel.sync_bn = train.boolean("sync_bn", {.fallback = true});
   s.parallel.mean_weight_gradient =
       train.choice("sync_bn_scale_gradient", {"sum", "mean"}, {.fallback = "sum"}) == "mean";
+  s.parallel.batched_norms = train.boolean("sync_bn_batched", {.fallback = true});
   s.parallel.bucket_bytes =
       static_cast<int64_t>(train.number("bucket_mb", {.fallback = 16, .max = 1024, .above = 0}) * (1 << 20));
   s.comm_timeout_s = train.number("comm_timeout", {.fallback = 600, .above = 0});

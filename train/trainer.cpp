@@ -128,6 +128,7 @@ void Trainer::resume() {
 // Waits for nothing on the device, so that the host stays ahead of it; report() does.
 void Trainer::step(Window& window) {
   batch_ = std::make_shared<const data::Batch>(std::move(*loader_->next()));
+  if (see_batch) see_batch(progress_.step, *batch_);
   const NetworkInput input = upload(batch_, normalization_, settings_.precision, *uploads_,
                                     {.seed = data_settings_.seed, .mix = settings_.mix});
   step_->run(
@@ -326,7 +327,7 @@ std::map<std::string, double> Trainer::validation_scores() {
                                           .batch = std::min(settings_.batch, 32),
                                           .workers = data_settings_.workers,
                                           .limit = validate_settings_.limit};
-    return validation_values(evaluation.run(*model_, *val_set_));
+    return validation_values(evaluation.run(*model_, *val_set_, processes_));
   }
   if (validate_settings_.crops) return scores_on_crops();
   Evaluator::Options options = evaluation_options(eval_settings_, /*multi_scale=*/false, /*flip=*/false);

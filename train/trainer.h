@@ -40,6 +40,12 @@ class Trainer {
 
   models::Model& model() { return *model_; }
   const Progress& progress() const { return progress_; }
+  // What a profile shows of several processes' messages; of one there are none.
+  std::vector<ProfiledCommunicator> profiled() const {
+    return parallel_ == nullptr ? std::vector<ProfiledCommunicator>() : parallel_->profiled();
+  }
+  // Told of every batch before it is trained on: the step, from 0, and the batch of this process.
+  std::function<void(int64_t step, const data::Batch& batch)> see_batch;
 
  private:
   struct Window;  // what has happened since the last report

@@ -55,20 +55,32 @@ std::string TrainingStep::obstacle(const Tensor& x) const {
 
 void TrainingStep::eager(const Tensor& x, const Tensor& labels, const Tensor& own_share, int64_t step,
                          int64_t total_steps, const SeeLoss& see) {
+  Device& device = x.device();
   model_.begin_step(step, total_steps);
-  NetworkLoss loss = network_loss(
-      model_, x, labels,
-      {.ignore_index = options_.ignore_index, .label_smoothing = options_.label_smoothing, .own_share = own_share},
-      parallel_);
+  NetworkLoss loss;
+  {
+    const FunctionScope scope("forward_pass", device);
+    loss = network_loss(
+        model_, x, labels,
+        {.ignore_index = options_.ignore_index, .label_smoothing = options_.label_smoothing, .own_share = own_share},
+        parallel_);
+  }
   if (see && parallel_ != nullptr) {
     const NetworkLoss of_all = over_processes(loss, *parallel_);
     see(of_all.total.value(), of_all.auxiliary);
   } else if (see) {
     see(loss.total.value(), loss.auxiliary);
   }
-  backward(loss.total, optimizer_.loss_scale());
-  loss = {};
-  if (parallel_ != nullptr) parallel_->finish();
+  {
+    const FunctionScope scope("backward_pass", device);
+    backward(loss.total, optimizer_.loss_scale());
+    loss = {};
+  }
+  if (parallel_ != nullptr) {  // what of the gradients' messages the backward pass has not hidden
+    const FunctionScope scope("sum_gradients", device);
+    parallel_->finish();
+  }
+  const FunctionScope scope("optimizer_step", device);
   optimizer_.step();
   model_.clear_grads();
 }

@@ -46,8 +46,8 @@ void write_json(const ClassEvaluation& a, const train::ClassificationScores& s, 
 
 }  // namespace
 
-void evaluate_classes(const ClassEvaluation& a, const LoadedModel& loaded, const data::Dataset& dataset,
-                      Device& device) {
+void evaluate_classes(const ClassEvaluation& a, const LoadedModel& loaded, const data::Dataset& dataset, Device& device,
+                      Communicator& processes) {
   if (!dataset.has_labels())
     throw ConfigError(fmt::format("{}: its images have no classes to score by; segpredict prints what a network sees",
                                   dataset.name()));
@@ -65,14 +65,17 @@ void evaluate_classes(const ClassEvaluation& a, const LoadedModel& loaded, const
       routes.add(network.routing());
     };
   const int64_t total = a.limit > 0 ? std::min(a.limit, dataset.size()) : dataset.size();
-  if (isatty(STDERR_FILENO) == 1)
-    evaluation.progress = [total](int64_t done) {
-      fmt::print(stderr, "\r{}/{}{}", done, total, done == total ? "\r\x1b[K" : "");
+  const bool speaks = processes.rank() == 0;
+  if (speaks && isatty(STDERR_FILENO) == 1)
+    evaluation.progress = [own = (total + processes.size() - 1) / processes.size()](int64_t done) {
+      fmt::print(stderr, "\r{}/{}{}", done, own, done == own ? "\r\x1b[K" : "");
     };
-  fmt::print("{} on {}: {} images of {} ({}), shorter side {}, centre {}\n", a.checkpoint, device.description(), total,
-             dataset.name(), a.split, evaluation.centre_crop.scale_size, evaluation.centre_crop.crop_size);
+  if (speaks)
+    fmt::print("{} on {}: {} images of {} ({}), shorter side {}, centre {}\n", a.checkpoint, device.description(),
+               total, dataset.name(), a.split, evaluation.centre_crop.scale_size, evaluation.centre_crop.crop_size);
   const auto start = std::chrono::steady_clock::now();
-  const train::ClassificationScores s = evaluation.run(*loaded.model, dataset);
+  const train::ClassificationScores s = evaluation.run(*loaded.model, dataset, &processes);
+  if (!speaks) return;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   fmt::print("top-1 {:.2f} %   top-5 {:.2f} %   (error {:.2f} / {:.2f})   loss {:.4f}\n", s.top1_percent(),
              s.top5_percent(), 100 - s.top1_percent(), 100 - s.top5_percent(), s.mean_loss());

@@ -192,11 +192,11 @@ void CudaDevice::wait_for_copies() { check(cudaStreamSynchronize(copy_stream()),
 
 std::unique_ptr<Device> make_cuda_device(int index) { return std::make_unique<CudaDevice>(index); }
 
-bool cuda_device_present() {
+int cuda_device_count() {
   int count = 0;
-  if (cudaGetDeviceCount(&count) == cudaSuccess) return count > 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
   static_cast<void>(cudaGetLastError());
-  return false;
+  return 0;
 }
 
 CudaDevice& cuda_device(Device& device) {

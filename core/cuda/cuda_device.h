@@ -93,8 +93,8 @@ class CudaDevice final : public Device {
 };
 
 std::unique_ptr<Device> make_cuda_device(int index);
-// Whether there is a GPU (or the emulator) that make_cuda_device(0) can open.
-bool cuda_device_present();
+// GPUs (or the emulator) that make_cuda_device can open, from 0.
+int cuda_device_count();
 
 // The device as what it is; throws DeviceError when it is no CUDA device.
 CudaDevice& cuda_device(Device& device);

@@ -1,6 +1,9 @@
 #include "core/mpi/mpi_communicator.h"
 
+#include <fmt/format.h>
+
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <limits>
@@ -11,6 +14,8 @@
 
 namespace segrt {
 namespace {
+using Clock = CommunicationRecorder::Clock;
+
 // A tensor's bytes where MPI can reach them: of a CPU the tensor's own, else a copy that goes back with store().
 class HostBytes {
  public:
@@ -56,6 +61,7 @@ class MpiCommunicator::Queue {
 
   MPI_Comm comm() const { return comm_; }
   MpiSession& session() { return *session_; }
+  std::vector<char>& scratch() { return scratch_; }  // of its jobs, and of whoever has drained it
 
   static std::shared_ptr<Job> push(const std::shared_ptr<Queue>& queue, std::function<void()> work) {
     auto job = std::make_shared<Job>();
@@ -115,6 +121,7 @@ class MpiCommunicator::Queue {
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Job>> jobs_;
   bool stop_ = false;
+  std::vector<char> scratch_;
   std::thread thread_;
 };
 
@@ -125,11 +132,15 @@ MpiCommunicator::MpiCommunicator(std::shared_ptr<MpiSession> session)
 
 MpiCommunicator::~MpiCommunicator() { queue_->stop(); }
 
-Communication MpiCommunicator::start_all_reduce(const Tensor& t) {
+Communication MpiCommunicator::start_all_reduce(const Tensor& t, std::string_view name) {
   auto bytes = std::make_shared<HostBytes>(t, true);
-  const auto job = Queue::push(queue_, [queue = queue_.get(), bytes, count = t.numel(), dtype = t.dtype()] {
-    rank_order_sum(queue->session(), queue->comm(), bytes->data(), count, dtype);
-  });
+  const auto job =
+      Queue::push(queue_, [queue = queue_.get(), bytes, count = t.numel(), dtype = t.dtype(), recorder = recorder_,
+                           queued = Clock::now(), name = recorder_->on() ? std::string(name) : std::string()] {
+        const Clock::time_point start = Clock::now();
+        rank_order_sum(queue->session(), queue->comm(), bytes->data(), count, dtype, queue->scratch());
+        recorder->add(name, count * static_cast<int64_t>(size_of(dtype)), queued, start);
+      });
   return Communication([queue = queue_, job, bytes] {
     queue->wait(*job);
     bytes->store();
@@ -137,16 +148,21 @@ Communication MpiCommunicator::start_all_reduce(const Tensor& t) {
 }
 
 void MpiCommunicator::do_broadcast(const Tensor& t, int root) {
+  const Clock::time_point queued = Clock::now();
   queue_->drain();
+  const Clock::time_point start = Clock::now();
   HostBytes bytes(t, rank() == root);
   MPI_Request request = MPI_REQUEST_NULL;
   check_mpi(MPI_Ibcast(bytes.data(), bytes.bytes(), MPI_BYTE, root, queue_->comm(), &request), "MPI_Ibcast");
   session_->wait(request, "broadcast");
   if (rank() != root) bytes.store();
+  recorder_->add("broadcast", static_cast<int64_t>(t.nbytes()), queued, start);
 }
 
 void MpiCommunicator::do_all_gather(const Tensor& part, const Tensor& all) {
+  const Clock::time_point queued = Clock::now();
   queue_->drain();
+  const Clock::time_point start = Clock::now();
   HostBytes mine(part, true), everybody(all, false);
   MPI_Request request = MPI_REQUEST_NULL;
   check_mpi(MPI_Iallgather(mine.data(), mine.bytes(), MPI_BYTE, everybody.data(), mine.bytes(), MPI_BYTE,
@@ -154,13 +170,79 @@ void MpiCommunicator::do_all_gather(const Tensor& part, const Tensor& all) {
             "MPI_Iallgather");
   session_->wait(request, "all_gather");
   everybody.store();
+  recorder_->add("all_gather", static_cast<int64_t>(part.nbytes()), queued, start);
+}
+
+void MpiCommunicator::do_all_reduce_together(const std::vector<Tensor>& tensors) {
+  const Clock::time_point queued = Clock::now();
+  queue_->drain();
+  const Clock::time_point start = Clock::now();
+  const DType dtype = tensors[0].dtype();
+  const auto size = static_cast<int64_t>(size_of(dtype));
+  std::vector<HostBytes> parts;
+  int64_t count = 0;
+  for (const Tensor& t : tensors) {
+    parts.emplace_back(t, true);
+    count += t.numel();
+  }
+  if (parts.size() == 1) {  // summed where it is
+    rank_order_sum(*session_, queue_->comm(), parts[0].data(), count, dtype, queue_->scratch());
+    parts[0].store();
+    recorder_->add("all_reduce", count * size, queued, start);
+    return;
+  }
+  std::vector<char> message(static_cast<size_t>(count * size));
+  char* at = message.data();
+  for (size_t i = 0; i < parts.size(); at += tensors[i++].nbytes())
+    std::memcpy(at, parts[i].data(), tensors[i].nbytes());
+  rank_order_sum(*session_, queue_->comm(), message.data(), count, dtype, queue_->scratch());
+  at = message.data();
+  for (size_t i = 0; i < parts.size(); at += tensors[i++].nbytes()) {
+    std::memcpy(parts[i].data(), at, tensors[i].nbytes());
+    parts[i].store();
+  }
+  recorder_->add("all_reduce", count * size, queued, start);
+}
+
+// What comes is a row a process, of the parts one after another; each result is a row a process of one part.
+void MpiCommunicator::do_all_gather_together(const std::vector<Gathered>& gathered) {
+  const Clock::time_point queued = Clock::now();
+  queue_->drain();
+  const Clock::time_point start = Clock::now();
+  std::vector<char> mine;
+  for (const auto& [part, all] : gathered) {
+    HostBytes bytes(part, true);
+    const char* data = static_cast<const char*>(bytes.data());
+    mine.insert(mine.end(), data, data + part.nbytes());
+  }
+  if (mine.size() > static_cast<size_t>(std::numeric_limits<int>::max()))
+    throw CommunicationError(fmt::format("all_gather: {} bytes are more than MPI takes at once", mine.size()));
+  const int count = static_cast<int>(mine.size());
+  std::vector<char> rows(mine.size() * static_cast<size_t>(size()));
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Iallgather(mine.data(), count, MPI_BYTE, rows.data(), count, MPI_BYTE, queue_->comm(), &request),
+            "MPI_Iallgather");
+  session_->wait(request, "all_gather");
+  size_t offset = 0;
+  for (const auto& [part, all] : gathered) {
+    HostBytes everybody(all, false);
+    for (size_t r = 0; r < static_cast<size_t>(size()); ++r)
+      std::memcpy(static_cast<char*>(everybody.data()) + r * part.nbytes(), rows.data() + r * mine.size() + offset,
+                  part.nbytes());
+    everybody.store();
+    offset += part.nbytes();
+  }
+  recorder_->add("all_gather", count, queued, start);
 }
 
 void MpiCommunicator::barrier() {
+  const Clock::time_point queued = Clock::now();
   queue_->drain();
+  const Clock::time_point start = Clock::now();
   MPI_Request request = MPI_REQUEST_NULL;
   check_mpi(MPI_Ibarrier(queue_->comm(), &request), "MPI_Ibarrier");
   session_->wait(request, "barrier");
+  recorder_->add("barrier", 0, queued, start);
 }
 
 }  // namespace segrt

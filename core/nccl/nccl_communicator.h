@@ -26,21 +26,32 @@ class NcclCommunicator final : public Communicator {
   void barrier() override;
   std::unique_ptr<Communicator> duplicate() override;
   void report_step(int64_t step) override { hosts_->report_step(step); }
+  void start_recording() override;
+  std::vector<CommunicationSpan> stop_recording() override;  // waits for the last operation
 
  private:
-  Communication start_all_reduce(const Tensor& t) override;
+  Communication start_all_reduce(const Tensor& t, std::string_view name) override;
   void do_broadcast(const Tensor& t, int root) override;
   void do_all_gather(const Tensor& part, const Tensor& all) override;
+  void do_all_reduce_together(const std::vector<Tensor>& tensors) override;  // one group: one launch
+  void do_all_gather_together(const std::vector<Gathered>& gathered) override;
   // Calls start(stream) between two events: after the work queued so far, and before what the wait() of the result
-  // orders behind it. `kept` lives until then.
+  // orders behind it. `kept` lives until then; `bytes` of it are recorded as `name`.
   template <typename Start>
-  Communication ordered(const Start& start, std::vector<Tensor> kept);
+  Communication ordered(std::string_view name, size_t bytes, const Start& start, std::vector<Tensor> kept);
   void watch();
+
+  struct Recorded {  // between two events with times
+    CommunicationSpan span;
+    CudaEvent start, end;
+  };
 
   CudaDevice& gpu_;
   std::unique_ptr<Communicator> hosts_;
   CudaStream stream_;
   ncclComm_t comm_ = nullptr;
+  CudaEvent recording_since_;  // null: nothing is recorded
+  std::vector<Recorded> recorded_;
   std::atomic<bool> stop_{false};
   std::thread watch_;  // for errors that NCCL finds while the GPU is in an operation
 };

@@ -123,4 +123,34 @@ TEST_CASE("a trace file parses, and its spans nest") {
   }
 }
 
+TEST_CASE("a trace of one of several processes has a track for each of its communicators") {
+  const TemporaryFolder folder;
+  const auto device = Device::create("cpu");
+  const std::string path = folder / "trace.json";
+  write_chrome_trace(
+      path, profiled_layer(*device), "cpu",
+      {{"gradients", {{.name = "bucket 0", .bytes = 4096, .queued_ms = 1, .start_ms = 1.5, .end_ms = 3}}},
+       {"norms", {}}},
+      2);
+  std::ifstream in(path);
+  const nlohmann::json trace = nlohmann::json::parse(in);
+  std::vector<std::string> tracks;
+  int messages = 0;
+  for (const nlohmann::json& e : trace.at("traceEvents")) {
+    CHECK(e.at("pid") == 3);
+    if (e.at("name") == "process_name") CHECK(e.at("args").at("name") == "segrt, process 2");
+    if (e.at("name") == "thread_name") tracks.push_back(e.at("args").at("name").get<std::string>());
+    if (e.at("ph") != "X" || e.at("cat") != "communication") continue;
+    ++messages;
+    CHECK(e.at("tid") == 2);
+    CHECK(e.at("name") == "bucket 0");
+    CHECK(e.at("ts") == 1500);
+    CHECK(e.at("dur") == 1500);
+    CHECK(e.at("args").at("bytes") == 4096);
+    CHECK(e.at("args").at("waited_us") == 500);
+  }
+  CHECK(messages == 1);
+  CHECK(tracks == std::vector<std::string>{"cpu", "gradients", "norms"});
+}
+
 }  // namespace segrt

@@ -109,6 +109,79 @@ TEST_CASE("all_gather: a row a process") {
   }
 }
 
+TEST_CASE("several tensors travel in one message, with the bits of a message each") {
+  Communicator& world = test::world();
+  for (const auto& device : test::test_devices())
+    for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+      if (dtype == DType::f64 && !device->is_cpu()) continue;
+      CAPTURE(device->name());
+      CAPTURE(to_string(dtype));
+      const std::vector<int64_t> counts{5, 1, 40001, 0, 19};
+      std::vector<Tensor> one, together;
+      std::vector<Communicator::Gathered> gathered;
+      for (const int64_t count : counts) {
+        one.push_back(parts(count, dtype, world.rank(), *device));
+        together.push_back(parts(count, dtype, world.rank(), *device));
+        gathered.push_back(
+            {parts(count, dtype, world.rank(), *device), test::filled_with_nan({world.size(), count}, dtype, *device)});
+      }
+      const uint64_t version = together[0].version();
+      world.start_recording();
+      world.all_reduce(together);
+      world.all_gather(gathered);
+      const std::vector<CommunicationSpan> messages = world.stop_recording();
+      for (const Tensor& t : one) world.all_reduce(t);
+      for (size_t i = 0; i < counts.size(); ++i) {
+        CHECK(test::to_doubles(together[i]) == test::to_doubles(one[i]));
+        for (int r = 0; r < world.size(); ++r)
+          CHECK(test::to_doubles(gathered[i].all.slice(r, 1)) == test::to_doubles(parts(counts[i], dtype, r, *device)));
+      }
+      if (world.size() == 1) {
+        CHECK(messages.empty());
+        continue;
+      }
+      CHECK(together[0].version() != version);
+      REQUIRE(messages.size() == 2);
+      CHECK(messages[0].name == "all_reduce");
+      CHECK(messages[1].name == "all_gather");
+      for (const CommunicationSpan& m : messages) CHECK(m.bytes == 40026 * static_cast<int64_t>(size_of(dtype)));
+    }
+  const auto cpu = Device::create("cpu");
+  CHECK_THROWS_WITH_AS(
+      world.all_reduce(std::vector<Tensor>{Tensor::zeros({2}, DType::f32, *cpu), Tensor::zeros({2}, DType::f64, *cpu)}),
+      "all_reduce: tensors: expected one type and device, got f32 [2] on cpu and f64 [2] on cpu", ArgumentError);
+}
+
+TEST_CASE("a recording has the operations between its ends, with times in their order") {
+  Communicator& world = test::world();
+  const auto cpu = Device::create("cpu");
+  const Tensor t = Tensor::zeros({30000}, DType::f32, *cpu);
+  world.all_reduce(t);
+  world.start_recording();
+  std::vector<Communication> pending;
+  for (const char* name : {"first", "second"}) pending.push_back(world.all_reduce_async(t, name));
+  for (Communication& c : pending) c.wait();
+  world.broadcast(t, 0);
+  world.barrier();
+  const std::vector<CommunicationSpan> spans = world.stop_recording();
+  world.all_reduce(t);
+  CHECK(world.stop_recording().empty());
+  if (world.size() == 1) {
+    CHECK(spans.empty());
+    return;
+  }
+  REQUIRE(spans.size() == 4);
+  const std::vector<std::string> names{"first", "second", "broadcast", "barrier"};
+  for (size_t i = 0; i < 4; ++i) {
+    CHECK(spans[i].name == names[i]);
+    CHECK(spans[i].bytes == (i < 3 ? 120000 : 0));
+    CHECK(spans[i].queued_ms >= 0);
+    CHECK(spans[i].start_ms >= spans[i].queued_ms);
+    CHECK(spans[i].end_ms >= spans[i].start_ms);
+    if (i > 0) CHECK(spans[i].start_ms >= spans[i - 1].end_ms);  // one after another
+  }
+}
+
 TEST_CASE("a communicator refuses what it cannot do") {
   Communicator& world = test::world();
   const auto cpu = Device::create("cpu");

@@ -1,7 +1,10 @@
 #include "data/synthetic.h"
+#include "data/synthetic_shapes.h"
 #include "tests/mpi/world.h"
 #include "tests/support/tensors.h"
+#include "tests/support/tiny_classifier.h"
 #include "tests/support/tiny_network.h"
+#include "train/classification.h"
 #include "train/evaluator.h"
 
 using namespace segrt;
@@ -29,5 +32,37 @@ TEST_CASE("an evaluation by several processes is that of one, to the last intege
       for (const int64_t count : counts) total += count;
       CHECK(total == alone.images);  // none left out, none twice
     }
+  }
+}
+
+TEST_CASE("a classifier's evaluation by several processes has the counts of one") {
+  Communicator& world = test::world();
+  const auto cpu = Device::create("cpu");
+  const data::SyntheticShapes shapes({.size = 7, .height = 20, .width = 26});  // not a multiple of the processes
+  nn::Init init(*cpu, 3);
+  test::TinyClassifier network(12, false, init);
+  train::ClassifierEvaluation evaluation{.centre_crop = {.scale_size = 16, .crop_size = 14},
+                                         .mean = shapes.mean(),
+                                         .std = shapes.std(),
+                                         .batch = 2,
+                                         .workers = 1};
+  for (const int64_t limit : {0, 5, 1}) {  // at last fewer images than processes
+    CAPTURE(limit);
+    evaluation.limit = limit;
+    int64_t own = 0;
+    evaluation.progress = nullptr;
+    const train::ClassificationScores alone = evaluation.run(network, shapes);
+    evaluation.progress = [&own](int64_t images) { own = images; };
+    const train::ClassificationScores together = evaluation.run(network, shapes, &world);
+    CHECK(together.images == alone.images);
+    CHECK(together.top1 == alone.top1);
+    CHECK(together.top5 == alone.top5);
+    CHECK(together.class_images == alone.class_images);
+    CHECK(together.class_correct == alone.class_correct);
+    CHECK(together.mean_loss() == doctest::Approx(alone.mean_loss()).epsilon(1e-6));
+    int64_t sum = 0;
+    for (const int64_t images : world.all_gather(own)) sum += images;
+    CHECK(sum == alone.images);  // shared out
+    CHECK(own <= (alone.images + world.size() - 1) / world.size());
   }
 }
