@@ -70,6 +70,7 @@ void TrainingStep::eager(const Tensor& x, const Tensor& labels, const Tensor& ow
   loss = {};
   if (parallel_ != nullptr) parallel_->finish();
   optimizer_.step();
+  if (average_ != nullptr) average_->update(optimizer_.skip());
   model_.clear_grads();
 }
 
