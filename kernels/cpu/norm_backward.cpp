@@ -52,25 +52,26 @@ void reduce(const Tensor& dy, const Tensor& x, const Tensor* y, const BatchNormP
   const ColumnTasks tasks(samples, sample_size / channels, channels);
   const Acc *mean_c = p.mean.data<Acc>(), *var = p.var.data<Acc>();
   const std::vector<Acc> mean = repeated<Acc>(channels, [&](int64_t c) { return mean_c[c]; });
-  std::vector<double> g(tasks.partials()), gx(tasks.partials());
+  const auto partials = static_cast<int64_t>(tasks.partials());
+  const Tensor memory = Tensor::empty({2 * partials}, DType::f64, x.device());
+  double *g = memory.data<double>(), *gx = g + partials;
   tasks.for_each([&](const ColumnTask& task) {
     const int64_t at = tasks.partial_offset(task), sample = task.outer * sample_size;
     task_sums<T, kRelu>(dy.data<T>() + sample, x.data<T>() + sample, kRelu ? y->data<T>() + sample : nullptr,
-                        mean.data(), task, channels, g.data() + at, gx.data() + at);
+                        mean.data(), task, channels, g + at, gx + at);
   });
-  const int64_t partials = samples * tasks.chunks();
   parallel_ranges(channels, 256, [&](int64_t begin, int64_t end) {
-    for (int64_t k = 1; k < partials; ++k)
+    for (int64_t k = 1; k < samples * tasks.chunks(); ++k)
       for (int64_t c = begin; c < end; ++c) {
-        g[static_cast<size_t>(c)] += g[static_cast<size_t>(k * channels + c)];
-        gx[static_cast<size_t>(c)] += gx[static_cast<size_t>(k * channels + c)];
+        g[c] += g[k * channels + c];
+        gx[c] += gx[k * channels + c];
       }
   });
   const auto write = [&]<typename S>() {
     for (int64_t c = 0; c < channels; ++c) {
       const double std = std::sqrt(static_cast<double>(var[c]) + p.eps);
-      sum_dy.data<S>()[c] = static_cast<S>(g[static_cast<size_t>(c)]);
-      sum_dy_xhat.data<S>()[c] = static_cast<S>(gx[static_cast<size_t>(c)] / std);
+      sum_dy.data<S>()[c] = static_cast<S>(g[c]);
+      sum_dy_xhat.data<S>()[c] = static_cast<S>(gx[c] / std);
     }
   };
   sum_dy.dtype() == DType::f64 ? write.template operator()<double>() : write.template operator()<float>();

@@ -30,7 +30,18 @@ class Moments {
     }
     count_ += count;
   }
-  void add(const Moments& other, const double* zeros) { add(other.count_, other.mean_, zeros, other.m2_); }
+  void add(const Moments& other) { add(other.count_, other.mean_, other.m2_); }
+  // The same where they are known by mean and m2 themselves.
+  void add(int64_t count, const double* mean, const double* m2) {
+    const double n = static_cast<double>(count), total = static_cast<double>(count_ + count);
+    const double share = n / total, cross = static_cast<double>(count_) * n / total;
+    for (int64_t c = 0; c < channels_; ++c) {
+      const double delta = mean[c] - mean_[c];
+      mean_[c] += delta * share;
+      m2_[c] += m2[c] + delta * delta * cross;
+    }
+    count_ += count;
+  }
 
  private:
   double *mean_, *m2_;
@@ -145,32 +156,33 @@ void batch_norm_statistics(const Tensor& x, Tensor& mean, Tensor& var) {
   const int64_t channels = x.dim(-1), samples = samples_of(x);
   const int64_t positions = x.numel() / channels, of_sample = positions / samples;
   const ColumnTasks tasks(samples, of_sample, channels);
-  std::vector<double> means(tasks.partials()), m2s(tasks.partials());
+  const auto partials = static_cast<int64_t>(tasks.partials());
+  const Tensor memory = Tensor::empty({2 * partials}, DType::f64, x.device());
+  double *means = memory.data<double>(), *m2s = means + partials;
   dispatch_real(x.dtype(), [&]<typename T>() {
     tasks.for_each([&](const ColumnTask& task) {
       const int64_t at = tasks.partial_offset(task);
       const T* sample = x.data<T>() + task.outer * of_sample * channels;
-      task_moments(sample, task, channels, means.data() + at, m2s.data() + at);
+      task_moments(sample, task, channels, means + at, m2s + at);
     });
   });
-  const std::vector<double> zeros(static_cast<size_t>(channels));
   // The moments of chunk 0 of a sample grow into those of the sample, those of sample 0 into those of all.
   parallel_ranges(channels, 256, [&](int64_t begin, int64_t end) {
     const auto moments = [&](int64_t n, int64_t k, int64_t count) {
       const int64_t at = (n * tasks.chunks() + k) * channels + begin;
-      return Moments(means.data() + at, m2s.data() + at, end - begin, count);
+      return Moments(means + at, m2s + at, end - begin, count);
     };
     Moments total = moments(0, 0, of_sample);
     for (int64_t n = 0; n < samples; ++n) {
       Moments sample = moments(n, 0, tasks.chunk_rows(0));
-      for (int64_t k = 1; k < tasks.chunks(); ++k) sample.add(moments(n, k, tasks.chunk_rows(k)), zeros.data());
-      if (n > 0) total.add(sample, zeros.data());
+      for (int64_t k = 1; k < tasks.chunks(); ++k) sample.add(moments(n, k, tasks.chunk_rows(k)));
+      if (n > 0) total.add(sample);
     }
   });
   const auto write = [&]<typename T>() {
     for (int64_t c = 0; c < channels; ++c) {
-      mean.data<T>()[c] = rounded<T>(means[static_cast<size_t>(c)]);
-      var.data<T>()[c] = rounded<T>(m2s[static_cast<size_t>(c)] / static_cast<double>(positions));
+      mean.data<T>()[c] = rounded<T>(means[c]);
+      var.data<T>()[c] = rounded<T>(m2s[c] / static_cast<double>(positions));
     }
   };
   mean.dtype() == DType::f64 ? write.template operator()<double>() : write.template operator()<float>();
@@ -193,7 +205,6 @@ void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tenso
   std::vector<double> means(static_cast<size_t>(channels)), m2s(means.size());
   double positions = 0;
   const auto add_rows = [&]<typename T>() {
-    const std::vector<double> zeros(means.size());
     std::vector<double> center(means.size()), m2(means.size());
     Moments total(means.data(), m2s.data(), channels);
     for (int64_t r = 0; r < messages.dim(0); ++r) {
@@ -204,7 +215,7 @@ void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tenso
         center[c] = static_cast<double>(row[c]);
         m2[c] = static_cast<double>(row[means.size() + c]) * n;
       }
-      total.add(static_cast<int64_t>(n), center.data(), zeros.data(), m2.data());
+      total.add(static_cast<int64_t>(n), center.data(), m2.data());
       positions += n;
     }
   };

@@ -25,10 +25,10 @@ struct Family {
 };
 const Family kFamilies[] = {
     {"DRN", "name = \"drn_d_22\"\nclasses = 5\n", 64, 32, 0, 0.01},
-    {"Dynamic Routing", "name = \"dynamic_a\"\nclasses = 5\nlayers = 5\nwidth = 16\nsmall_gate = false\n", 64, 64, 60,
+    {"Dynamic Routing", "name = \"dynamic_a\"\nclasses = 5\nlayers = 5\nwidth = 16\nsmall_gate = false\n", 64, 32, 60,
      5e-5},
     {"DABNet", "name = \"dabnet_r_p2\"\nclasses = 5\npatch = 1\n", 64, 64, 0, 2.5e-3},
-    {"DGMN2", "name = \"dgmn2_tiny_fpn\"\nclasses = 5\n", 64, 64, 0, 1e-4},
+    {"DGMN2", "name = \"dgmn2_tiny_fpn\"\nclasses = 5\n", 64, 32, 0, 1e-4},
 };
 
 // Sample n of process r: number first + n * stride of the whole batch.
@@ -292,8 +292,8 @@ TEST_CASE("several processes train as one process with all their samples") {
     }
 }
 
-// From equal weights. The weights behind a step differ in last bits, since sums of gradients do; where a ReLU's input
-// is then on the other side of zero, gradients of these untrained networks differ by up to 1e-2 (docs/scale_out.md).
+// Weights differ in last bits behind a step, since sums of their gradients do. From there on these untrained networks
+// differ by up to 1e-2 in single norms: over three steps on end 1e-5 is not met in float32 (docs/scale_out.md).
 TEST_CASE("several processes train as one process in float32, from the same weights in every step") {
   const auto cpu = Device::create("cpu");
   const std::vector<Split> splits = splits_of_world();

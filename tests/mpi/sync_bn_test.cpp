@@ -91,10 +91,10 @@ TEST_CASE("batch norm over several processes is that of one process with all sam
           const Run mine = run(*device, o, first, count, total, &world);
           const double bound = 8 * test::tolerance(dtype);  // sums in another order
           check_close("y", mine.y, rows(one.y, first, count, total), bound);
-          if (device->is_cpu() && dtype != DType::f64) {  // the same bits: sums of all processes in f64, rounded once
-            CHECK(mine.y == rows(one.y, first, count, total));
-            CHECK(mine.dx == rows(one.dx, first, count, total));
-          }
+          // The same bits: sums of all processes in f64, rounded once. In 16 bits dy itself depends on the number of
+          // samples, by which the loss above is multiplied.
+          if (device->is_cpu() && dtype != DType::f64) CHECK(mine.y == rows(one.y, first, count, total));
+          if (device->is_cpu() && dtype == DType::f32) CHECK(mine.dx == rows(one.dx, first, count, total));
           check_close("dx", mine.dx, rows(one.dx, first, count, total), bound);
           check_close("dresidual", mine.dresidual, rows(one.dresidual, first, count, total), bound);
           check_close("dweight", mine.dweight, one.dweight, bound);
