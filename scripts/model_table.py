@@ -5,7 +5,8 @@ usage: scripts/model_table.py SEGMODEL            writes the table anew
        scripts/model_table.py SEGMODEL --check    status 1 where the README has another
 
 SEGMODEL is the program of a build; it counts parameters and multiply-adds of the configurations in models/. Published scores stand in
-docs/published_results.json. Checks are those of bench/results/golden_parity.json, which `segrt_golden --json bench/results/golden_parity.json FILES` writes.
+docs/published_results.json. Checks are those of bench/results/golden_parity.json, which `segrt_golden --json bench/results/golden_parity.json FILES` writes, or, for networks
+without a file of their authors' code, of bench/results/twin_parity.json, which tests/torch/twin_parity.py writes.
 """
 import json
 import os
@@ -32,17 +33,18 @@ def counts(segmodel, row):
     return [int(re.search(rf"^{what}\s+(\d+)", out, re.M).group(1)) for what in ("parameters", "multiply-adds")]
 
 
-def parity(row, results):
+def parity(row, published, twin):
     """What golden files of this network said."""
-    files = [r for r in results if r["model"] == row.get("golden")]
-    if not files:
-        return "counts"
-    checks, failed = sum(r["checks"] for r in files), sum(r["failed"] for r in files)
-    return f"{checks} checks" if failed == 0 else f"{failed} of {checks} checks fail"
+    for results, suffix in ((published, ""), (twin, ", twin")):
+        files = [r for r in results if r["model"] == row.get("golden")]
+        if files:
+            checks, failed = sum(r["checks"] for r in files), sum(r["failed"] for r in files)
+            return (f"{checks} checks" if failed == 0 else f"{failed} of {checks} checks fail") + suffix
+    return "counts"
 
 
 def table(segmodel):
-    results = load("bench/results/golden_parity.json")
+    results = [load(f"bench/results/{name}_parity.json") for name in ("golden", "twin")]
     lines, group = [], None
     for row in load("docs/published_results.json"):
         if (row["family"], row["metric"]) != group:
@@ -51,7 +53,7 @@ def table(segmodel):
         parameters, macs = counts(segmodel, row)
         name = f"[`{row['config']}`](models/{row['config']}.toml)" + (f", `model.name={row['model']}`" if "model" in row else "")
         image = row.get("input", "1x1024x2048").removeprefix("1x")
-        lines.append(f"| {name} | {row['published']} | {parameters / 1e6:.2f} M | {macs / 1e9:.2f} | {image} | {parity(row, results)} |")
+        lines.append(f"| {name} | {row['published']} | {parameters / 1e6:.2f} M | {macs / 1e9:.2f} | {image} | {parity(row, *results)} |")
     return "\n".join(lines[1:]) + "\n"
 
 

@@ -36,6 +36,11 @@ nlohmann::json card_json(const DatasetCard& card) {
 
 bool is_training_state(const std::string& name) { return name.starts_with(kTrainPrefix); }
 
+bool holds_averages(const WeightFile& file) {
+  return std::any_of(file.entries().begin(), file.entries().end(),
+                     [](const WeightEntry& e) { return e.name.starts_with(kWeightsPrefix); });
+}
+
 std::string not_loaded(const fs::path& path, const nn::LoadReport& report) {
   return fmt::format("{}: loaded {} tensors, but not all fit the model:{}", path.string(), report.loaded,
                      report.differences());
@@ -74,9 +79,12 @@ bool differs_in_classes(models::Model& model, const std::string& name, const Wei
 }  // namespace
 
 void save_checkpoint(const fs::path& path, models::Model& model, const Optimizer& optimizer, const Progress& progress,
-                     const Config& config, const DatasetCard& card) {
+                     const Config& config, const DatasetCard& card, const WeightAverage* average) {
   const std::unique_ptr<Device> host = Device::create("cpu");
-  std::vector<NamedTensor> tensors = nn::state_dict(model, *host);
+  std::vector<NamedTensor> tensors = average != nullptr ? average->state(*host) : nn::state_dict(model, *host);
+  if (average != nullptr)
+    for (NamedTensor& t : nn::state_dict(model, *host))
+      tensors.push_back({kWeightsPrefix + t.name, std::move(t.tensor)});
   for (NamedTensor& t : optimizer.state(*host)) tensors.push_back({kTrainPrefix + t.name, std::move(t.tensor)});
   const nlohmann::json json{{"epoch", progress.epoch},
                             {"batch", progress.batch},
@@ -92,7 +100,7 @@ void save_checkpoint(const fs::path& path, models::Model& model, const Optimizer
                      {"dataset", card_json(card).dump()}});
 }
 
-Progress load_checkpoint(const fs::path& path, models::Model& model, Optimizer& optimizer) {
+Progress load_checkpoint(const fs::path& path, models::Model& model, Optimizer& optimizer, WeightAverage* average) {
   if (is_torch(weight_format(path.string())))
     throw FileError(path.string() +
                     ": is a PyTorch file; only segrt's own checkpoints hold what resuming a training needs. To start a "
@@ -114,9 +122,13 @@ Progress load_checkpoint(const fs::path& path, models::Model& model, Optimizer& 
     throw FileError(path.string() + ": its \"progress\" is damaged: " + e.what());
   }
   nn::load_state(model, file, {.ignore = is_training_state});
+  if (average != nullptr) average->restart();
+  if (holds_averages(file)) nn::load_state(model, file, {.prefix = kWeightsPrefix});
   optimizer.load(file, kTrainPrefix);
   return p;
 }
+
+bool has_averages(const fs::path& path) { return holds_averages(*open_weight_file(path.string())); }
 
 std::string load_weights(const fs::path& path, models::Model& model, bool strict) {
   const std::unique_ptr<WeightFile> file = open_weights(path.string());

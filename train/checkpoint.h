@@ -1,5 +1,7 @@
 // Files of a training run. A checkpoint is a safetensors file: the model's weights under their upstream names and
-// layout, so that it serves as a weight file for anyone, and what training needs to go on under "train/".
+// layout, so that it serves as a weight file for anyone, and what training needs to go on under "train/". Where weights
+// are averaged, the averages are what others want: they have the upstream names, and the weights that training goes on
+// from are under "train/weights/".
 #pragma once
 
 #include <array>
@@ -13,6 +15,7 @@
 #include "models/model.h"
 #include "train/dataset_card.h"
 #include "train/optimizer.h"
+#include "train/weight_average.h"
 
 namespace segrt::train {
 
@@ -28,13 +31,20 @@ struct Progress {
 };
 
 inline constexpr const char* kTrainPrefix = "train/";
+inline constexpr const char* kWeightsPrefix = "train/weights/";
 
-// Writes weights, optimizer state, progress, the configuration and the dataset's card; atomic. Throws FileError.
+// Writes weights, their averages (nullptr: there are none), optimizer state, progress, the configuration and the
+// dataset's card; atomic. Throws FileError.
 void save_checkpoint(const std::filesystem::path& path, models::Model& model, const Optimizer& optimizer,
-                     const Progress& progress, const Config& config, const DatasetCard& card);
+                     const Progress& progress, const Config& config, const DatasetCard& card,
+                     const WeightAverage* average = nullptr);
 
-// Restores everything. The model must be the one that was saved. Throws FileError.
-Progress load_checkpoint(const std::filesystem::path& path, models::Model& model, Optimizer& optimizer);
+// Restores everything. The model must be the one that was saved. Averages start from the weights where the file has
+// none, and those of the file are left there where nobody wants any. Throws FileError.
+Progress load_checkpoint(const std::filesystem::path& path, models::Model& model, Optimizer& optimizer,
+                         WeightAverage* average = nullptr);
+// Whether a checkpoint's weights are averages.
+bool has_averages(const std::filesystem::path& path);
 
 // Weights alone, from a checkpoint or any file with this model's weights, safetensors or PyTorch's
 // (core/open_weights.h). Throws FileError that lists what does not fit; not strict, loads what fits and returns a text

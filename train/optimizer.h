@@ -61,6 +61,7 @@ class Optimizer {
   // With loss scaling, else undefined: f32 [1], what the next loss is to be multiplied by; i64 [1], steps skipped.
   const Tensor& loss_scale() const { return scaling_.scale; }
   const Tensor& skipped_steps() const { return scaling_.skipped; }
+  const Tensor& skip() const { return scaling_.skip; }  // i32 [1], not 0 where the last step was skipped
   const Options& options() const { return options_; }
 
   // "<state>/<parameter>" in upstream layout (SGD: momentum; Adam: adam_m, adam_v) and the counters, on a CPU device;

@@ -206,6 +206,7 @@ TrainSettings train_settings(const Config& config) {
   s.optimizer.weight_decay = train.number("weight_decay", {.fallback = 1e-4, .min = 0});
   s.optimizer.clip_norm = train.number("clip_norm", {.fallback = 0, .min = 0});
   parameter_settings(train, s.optimizer);
+  s.ema_decay = train.number("ema_decay", {.fallback = 0, .min = 0, .below = 1});
   s.precision = precision_setting(config).dtype;
   s.tf32 = precision_setting(config).tf32;
   if (s.precision == DType::f16)

@@ -28,6 +28,7 @@ struct TrainSettings {
   bool schedule_per_epoch = true;
   data::MixOptions mix;          // classification
   double label_smoothing = 0;    // classification
+  double ema_decay = 0;          // of the moving averages of the weights; 0: there are none
   DType precision = DType::f32;  // of activations
   bool tf32 = false;             // f32 products in TF32 on a GPU
   uint64_t seed = 1;             // of the initial weights

@@ -10,7 +10,6 @@
 #include "train/classification.h"
 #include "train/evaluator.h"
 #include "train/loss_window.h"
-#include "train/network_input.h"
 #include "train/nonfinite.h"
 #include "train/precise_bn.h"
 #include "train/precision.h"
@@ -77,11 +76,12 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
     parallel_ = std::make_unique<DataParallel>(*model_, *processes_, settings_.parallel);
     parallel_->broadcast_state();
   }
+  if (settings_.ema_decay > 0) average_ = std::make_unique<WeightAverage>(*model_, settings_.ema_decay);
   step_ = std::make_unique<TrainingStep>(*model_, *optimizer_,
                                          TrainingStep::Options{.ignore_index = train_set_->classes().ignore_index,
                                                                .label_smoothing = settings_.label_smoothing,
                                                                .capture = settings_.capture},
-                                         parallel_.get());
+                                         parallel_.get(), average_.get());
 }
 
 Trainer::~Trainer() = default;
@@ -110,7 +110,7 @@ void Trainer::check_data() const {
 }
 
 void Trainer::resume() {
-  progress_ = load_checkpoint(run_.latest(), *model_, *optimizer_);
+  progress_ = load_checkpoint(run_.latest(), *model_, *optimizer_, average_.get());
   const int64_t step_images = int64_t{settings_.batch} * size();
   // Position, schedule and length of the training are counted in steps of so many images.
   if (progress_.step_images != 0 && progress_.step_images != step_images && size() > 1)
@@ -123,14 +123,22 @@ void Trainer::resume() {
   last_saved_step_ = progress_.step;
   if (optimizer_->loss_scale().defined()) skipped_steps_ = static_cast<int64_t>(optimizer_->skipped_steps().item());
   notice_ = fmt::format("resumed at epoch {}, batch {}, step {}", progress_.epoch, progress_.batch, progress_.step);
+  const bool saved = has_averages(run_.latest());
+  if (average_ != nullptr && !saved) notice_ += "; there were no averages of the weights, which start from here";
+  if (average_ == nullptr && saved) notice_ += "; averages of the weights are given up, as train.ema_decay is 0";
+}
+
+// What a step sees of a batch, erased rectangles and mixed images included: the same whenever it is asked for.
+NetworkInput Trainer::input_of(const std::shared_ptr<const data::Batch>& batch) {
+  return upload(batch, normalization_, settings_.precision, *uploads_,
+                {.seed = data_settings_.seed, .mix = settings_.mix});
 }
 
 // Waits for nothing on the device, so that the host stays ahead of it; report() does.
 void Trainer::step(Window& window) {
   batch_ = std::make_shared<const data::Batch>(std::move(*loader_->next()));
   if (see_batch) see_batch(progress_.step, *batch_);
-  const NetworkInput input = upload(batch_, normalization_, settings_.precision, *uploads_,
-                                    {.seed = data_settings_.seed, .mix = settings_.mix});
+  const NetworkInput input = input_of(batch_);
   step_->run(
       input.x, input.labels, progress_.step, total_steps_,
       [&](const Tensor& total, const std::vector<models::AuxiliaryLoss>& auxiliary) {
@@ -169,7 +177,7 @@ void Trainer::check_scaled_losses(const Window& window) {
   const auto skipped = static_cast<int64_t>(optimizer_->skipped_steps().item());
   const double scale = optimizer_->loss_scale().item();
   if (bad <= skipped - skipped_steps_ && scale >= settings_.optimizer.loss_scaling.least) return;
-  const Tensor input = upload_images(*batch_, normalization_, settings_.precision, device_);
+  const Tensor input = input_of(batch_).x;
   throw Error(fmt::format(
       "training has diverged by step {}: {} of the last {} losses are not finite, {} steps were skipped, the loss "
       "scale is {:g} (train.loss_scale_least = {:g}): {}; the last checkpoint is {}",
@@ -185,7 +193,7 @@ void Trainer::check_losses(const Window& window) {
     const float loss = losses[static_cast<size_t>(i)];
     if (std::isfinite(loss)) continue;
     const int64_t steps_done = progress_.step - (checks_each_step() ? steps - 1 : steps);
-    const Tensor input = upload_images(*batch_, normalization_, settings_.precision, device_);
+    const Tensor input = input_of(batch_).x;
     throw Error(fmt::format("the loss of step {} is {}: {}; the last checkpoint is {}", steps_done + i, loss,
                             first_nonfinite(*model_, input),
                             last_saved_step_ < 0 ? "none" : run_.numbered(last_saved_step_).string()));
@@ -234,6 +242,9 @@ Trainer::Outcome Trainer::run(RunLog& log, const std::function<bool()>& stop_req
                                : fmt::format("{} epochs of {}", settings_.epochs, loader_->batches_per_epoch()),
       processes_ == nullptr ? std::to_string(settings_.batch)
                             : fmt::format("{} x {}", processes_->size(), settings_.batch)));
+  if (average_ != nullptr)
+    log.message(fmt::format("weights are averaged with a decay of {}: validated and saved are the averages",
+                            average_->decay()));
   Window window{LossWindow(device_, settings_.log_every)};
   model_->set_training(true);
   Outcome outcome = Outcome::finished;
@@ -296,11 +307,18 @@ void Trainer::finish_epoch(RunLog& log) {
 // From the training batches that would come next.
 void Trainer::renew_statistics(RunLog& log) {
   const auto start = Clock::now();
-  const int64_t norms = precise_batch_norm(*model_, settings_.precise_bn_batches, [this] {
-    const std::optional<data::Batch> batch = loader_->next();
-    return upload_images(*batch, normalization_, settings_.precision, device_);
-  });
-  loader_->seek({progress_.epoch, progress_.batch});
+  const auto renew = [this] {
+    const int64_t norms = precise_batch_norm(*model_, settings_.precise_bn_batches, [this] {
+      return input_of(std::make_shared<const data::Batch>(std::move(*loader_->next()))).x;
+    });
+    loader_->seek({progress_.epoch, progress_.batch});
+    return norms;
+  };
+  const int64_t norms = renew();
+  if (average_ != nullptr) {  // averaged weights have statistics of their own
+    const WeightAverage::InModel averaged(average_.get());
+    renew();
+  }
   log.message(fmt::format("running statistics of {} batch norms from {} batches, in {:.1f} s", norms,
                           settings_.precise_bn_batches, seconds_since(start)));
 }
@@ -340,8 +358,16 @@ std::map<std::string, double> Trainer::validation_scores() {
 // Whether this is the best score so far.
 bool Trainer::validate(RunLog& log) {
   // Running statistics differ where each process has its own.
-  if (processes_ != nullptr && !settings_.parallel.sync_bn) parallel_->broadcast_state();
-  const std::map<std::string, double> values = validation_scores();
+  const auto share_statistics = [this] {
+    if (processes_ != nullptr && !settings_.parallel.sync_bn) parallel_->broadcast_state();
+  };
+  share_statistics();
+  std::map<std::string, double> values;
+  {
+    const WeightAverage::InModel averaged(average_.get());
+    if (average_ != nullptr) share_statistics();
+    values = validation_scores();
+  }
   model_->set_training(true);
   last_validated_step_ = progress_.step;
   log.values("val", progress_.step, progress_.epoch, values);
@@ -357,7 +383,8 @@ bool Trainer::validate(RunLog& log) {
 void Trainer::save(RunLog& log, bool is_best) {
   last_saved_step_ = progress_.step;
   if (!first()) return;
-  save_checkpoint(run_.numbered(progress_.step), *model_, *optimizer_, progress_, config_, card_of(*train_set_));
+  save_checkpoint(run_.numbered(progress_.step), *model_, *optimizer_, progress_, config_, card_of(*train_set_),
+                  average_.get());
   run_.publish(progress_.step, is_best, settings_.keep);
   log.message(fmt::format("checkpoint {}{}", run_.numbered(progress_.step).string(), is_best ? " (best)" : ""));
 }

@@ -12,6 +12,7 @@
 #include "kernels/elementwise.h"
 #include "train/checkpoint.h"
 #include "train/log.h"
+#include "train/network_input.h"
 #include "train/settings.h"
 #include "train/training_step.h"
 
@@ -55,6 +56,7 @@ class Trainer {
   bool first() const { return processes_ == nullptr || processes_->rank() == 0; }
   enum Stop : int64_t { kGoOn = 0, kOutOfTime = 1, kRequested = 2 };
   int64_t agreed_stop(bool requested);
+  NetworkInput input_of(const std::shared_ptr<const data::Batch>& batch);
   void step(Window& window);
   void report(RunLog& log, Window& window);
   void tell_capture(RunLog& log);
@@ -82,6 +84,7 @@ class Trainer {
   Communicator* processes_;                 // null: one
   std::unique_ptr<DataParallel> parallel_;  // null: one
   std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<WeightAverage> average_;  // null: none
   std::unique_ptr<TrainingStep> step_;
   kernels::Normalization normalization_{};
   std::unique_ptr<UploadRing> uploads_;

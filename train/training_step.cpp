@@ -82,6 +82,7 @@ void TrainingStep::eager(const Tensor& x, const Tensor& labels, const Tensor& ow
   }
   const FunctionScope scope("optimizer_step", device);
   optimizer_.step();
+  if (average_ != nullptr) average_->update(optimizer_.skip());
   model_.clear_grads();
 }
 

@@ -1,5 +1,5 @@
-// One update of a network: forward pass, loss, backward pass, optimizer. On a device with graphs the whole of it is
-// recorded once and then costs one call.
+// One update of a network: forward pass, loss, backward pass, optimizer, averages of the weights. On a device with
+// graphs the whole of it is recorded once and then costs one call.
 #pragma once
 
 #include <functional>
@@ -10,6 +10,7 @@
 #include "kernels/device_graph.h"
 #include "train/network_loss.h"
 #include "train/optimizer.h"
+#include "train/weight_average.h"
 
 namespace segrt::train {
 
@@ -23,9 +24,10 @@ class TrainingStep {
     // layers and kernels keep, and the gradients' sizes known.
     int eager_steps = 2;
   };
-  // Model, optimizer and `parallel` (nullptr: one process) must outlive this object.
-  TrainingStep(models::Model& model, Optimizer& optimizer, const Options& options, DataParallel* parallel = nullptr)
-      : model_(model), optimizer_(optimizer), options_(options), parallel_(parallel) {}
+  // Model, optimizer, `parallel` (nullptr: one process) and `average` (nullptr: none) must outlive this object.
+  TrainingStep(models::Model& model, Optimizer& optimizer, const Options& options, DataParallel* parallel = nullptr,
+               WeightAverage* average = nullptr)
+      : model_(model), optimizer_(optimizer), options_(options), parallel_(parallel), average_(average) {}
 
   // Step `step` (from 0) of `total_steps` on a batch as the network wants it, x [N,H,W,3] and labels. `see` is told the
   // loss, f32 [1], and its auxiliary parts, on the device: before the weights change where the step runs as usual,
@@ -53,6 +55,7 @@ class TrainingStep {
   Optimizer& optimizer_;
   Options options_;
   DataParallel* parallel_;
+  WeightAverage* average_;
   std::string reason_, failure_;  // failure_: of the capture for this shape
   Tensor x_, labels_, share_;     // what the recorded step reads
   Tensor total_;                  // what it writes

@@ -33,11 +33,13 @@ class Workload {
     model_.set_training(training_);
     inference_ = std::make_unique<models::CapturedInference>(model_);
     if (training_) {
-      train::Optimizer::Options options = train::train_settings(network.config).optimizer;
+      const train::TrainSettings settings = train::train_settings(network.config);
+      train::Optimizer::Options options = settings.optimizer;
       options.schedule = {};  // the weights of a few steps on noise shall stay near where they started
       optimizer_ = train::Optimizer::create(model_, options);
-      step_ = std::make_unique<train::TrainingStep>(model_, *optimizer_,
-                                                    train::TrainingStep::Options{.capture = a.capture});
+      if (settings.ema_decay > 0) average_ = std::make_unique<train::WeightAverage>(model_, settings.ema_decay);
+      step_ = std::make_unique<train::TrainingStep>(
+          model_, *optimizer_, train::TrainingStep::Options{.capture = a.capture}, nullptr, average_.get());
     }
   }
 
@@ -66,6 +68,7 @@ class Workload {
   bool training_, capture_;
   std::unique_ptr<models::CapturedInference> inference_;
   std::unique_ptr<train::Optimizer> optimizer_;
+  std::unique_ptr<train::WeightAverage> average_;
   std::unique_ptr<train::TrainingStep> step_;
   Tensor input_, labels_;
 };

@@ -1,9 +1,11 @@
 #include "models/onnx/export.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/error.h"
 #include "models/onnx/translate.h"
@@ -28,6 +30,19 @@ class Observed {
 
  private:
   Device& device_;
+};
+
+// While it lives, the model is in evaluation mode.
+class Evaluating {
+ public:
+  explicit Evaluating(Model& model) : model_(model), was_training_(model.training()) { model.set_training(false); }
+  ~Evaluating() { model_.set_training(was_training_); }
+  Evaluating(const Evaluating&) = delete;
+  Evaluating& operator=(const Evaluating&) = delete;
+
+ private:
+  Model& model_;
+  bool was_training_;
 };
 
 // What the file's output holds, from the first head.
@@ -57,8 +72,7 @@ void export_onnx(Model& model, const OnnxOptions& options, const std::string& pa
   if (!device.is_cpu()) throw ArgumentError("ONNX export: expected a model on the CPU, got one on " + device.name());
   if (model.task() == Task::classification && options.output != Output::logits)
     throw ArgumentError("ONNX export: a classifier's output is its logits");
-  const bool was_training = model.training();
-  model.set_training(false);
+  const Evaluating evaluating(model);
   const NoGrad no_grad(device);
   const Tensor image = Tensor::zeros({options.batch, options.height, options.width, 3}, DType::f32, device);
 
@@ -71,11 +85,19 @@ void export_onnx(Model& model, const OnnxOptions& options, const std::string& pa
   Translator translator(graph, device.next_storage_id());
   translator.bind(seen, "image");
   Var result;
+  std::set<std::string> unknown;  // all of them, so that nobody adds one translation to hear of the next
   {
-    const Observed observed(device, [&](const OpEvent& event) { translator.add(event); });
+    const Observed observed(device, [&](const OpEvent& event) {
+      if (!Translator::knows(event.op))
+        unknown.insert(event.op);
+      else if (unknown.empty())
+        translator.add(event);
+    });
     result = result_of(model, seen, options.output);
   }
-  model.set_training(was_training);
+  if (!unknown.empty())
+    throw ArgumentError(
+        fmt::format("ONNX export: {} has operators without a translation: {}", model.name(), fmt::join(unknown, ", ")));
 
   const auto shape_of = [&](std::vector<int64_t> shape) {
     if (options.free_batch) shape[0] = -1;

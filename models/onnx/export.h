@@ -21,8 +21,8 @@ struct OnnxOptions {
 
 // Runs the model (f32, on a CPU) once and writes what it did to `path`; the file's input is "image" [N,3,H,W],
 // normalised as the network wants it: mean, std and the order of channels are in the metadata. Every cell of a dynamic
-// routing network is computed there, with the gates as factors. Throws ArgumentError for an operator that has no
-// translation; FileError.
+// routing network is computed there, with the gates as factors. Throws ArgumentError that names the operators without a
+// translation, if there are any; FileError. Nothing is written then, and a file that was there stays.
 void export_onnx(Model& model, const OnnxOptions& options, const std::string& path);
 
 }  // namespace segrt::models

@@ -23,6 +23,7 @@ class Translator {
   std::string name(const Tensor& tensor);
   // One operator. Throws ArgumentError for one that has no counterpart here.
   void add(const OpEvent& event);
+  static bool knows(const std::string& op) { return operators().contains(op); }
 
  private:
   using Key = std::pair<uint64_t, int>;  // storage and rank: a reshape shares the former

@@ -326,6 +326,24 @@ TEST_CASE_FIXTURE(Fixture, "softmax and losses") {
   }
 }
 
+TEST_CASE_FIXTURE(Fixture, "cross-entropy of mixed and smoothed targets") {
+  for (const int64_t rows : {1, 2, 5})
+    for (const int classes : {2, 7, 33}) {
+      const Tensor labels = test::random_labels({rows}, DType::i64, *cpu, classes, 0, seed++);
+      for (const double smoothing : {0.0, 0.1})
+        for (const double share : {-1.0, 0.0, 0.3, 1.0}) {  // -1: none given
+          CAPTURE(rows);
+          CAPTURE(classes);
+          CAPTURE(smoothing);
+          CAPTURE(share);
+          const Tensor given = share < 0 ? Tensor() : test::from_doubles({1}, {share}, DType::f32, *cpu);
+          const kernels::MixedTargets targets{.labels = labels, .share = given, .smoothing = smoothing};
+          check([&](const std::vector<Var>& v) { return mixed_cross_entropy(v[0], targets); },
+                {input({rows, classes}, 0, 2)});
+        }
+    }
+}
+
 TEST_CASE_FIXTURE(Fixture, "upsampling and the fused segmentation loss") {
   const Tensor labels = test::random_labels({2, 7, 9}, DType::u8, *cpu, 4);
   const auto taps = kernels::bilinear_taps(3, 4, 7, 9, kernels::Coordinates::half_pixel, *cpu);

@@ -1,6 +1,6 @@
 // Scopes reach a profiler as NVTX ranges. The profiler is this file: NVTX asks a function pointer that programs may set
 // before it looks for a library.
-#if __has_include(<nvtx3/nvToolsExt.h>)
+#if SEGRT_HAS_CUDA && __has_include(<nvtx3/nvToolsExt.h>)
 #include <doctest/doctest.h>
 #include <nvtx3/nvToolsExt.h>
 

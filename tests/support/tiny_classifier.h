@@ -8,7 +8,7 @@
 
 namespace segrt::test {
 
-class TinyClassifier final : public models::Model {
+class TinyClassifier : public models::Model {
  public:
   TinyClassifier(int classes, bool out_map, nn::Init& init)
       : Model("tiny_classifier", models::Task::classification, classes),

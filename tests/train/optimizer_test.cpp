@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/elementwise.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/tensors.h"
 #include "tests/support/tiny_network.h"
+#include "train/settings.h"
 
 namespace {
 using namespace segrt;
@@ -162,4 +165,87 @@ TEST_CASE("Adam and AdamW with the schedule, clipping, factors and exemptions eq
         CHECK(test::relative_l2(p.var.value(), expected[k++].w) < 1e-6);
       });
     }
+}
+
+TEST_CASE("AdamW without decay on parameters of one dimension equals an update by hand, on every device") {
+  constexpr double kRate = 0.01, kDecay = 0.3, kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
+  for (auto& device : test::test_devices()) {
+    CAPTURE(device->name());
+    nn::Init init(*device, 1);
+    test::TinyNetwork net(3, init);
+    train::Optimizer::Options o;
+    o.kind = train::Optimizer::Kind::adamw;
+    o.schedule.base = kRate;
+    o.weight_decay = kDecay;
+    o.no_decay_1d = true;
+    const auto optimizer = train::Optimizer::create(net, o);
+    struct ByHand {
+      std::vector<double> w, m, v;
+      bool decays;
+    };
+    std::vector<ByHand> expected;
+    int decayed = 0;
+    net.visit_parameters([&](const std::string& path, nn::Parameter& p) {
+      const Tensor w = test::random_normal(p.var.shape(), DType::f32, *device, {.seed = expected.size() + 50});
+      Tensor(p.var.value()).copy_from(w);  // scales and shifts that differ from 1 and 0 have something to decay
+      const bool decays = path == "conv1.weight" || path == "conv2.weight" || path == "head.weight";
+      decayed += decays;
+      expected.push_back({test::to_doubles(w), std::vector<double>(static_cast<size_t>(w.numel())),
+                          std::vector<double>(static_cast<size_t>(w.numel())), decays});
+    });
+    REQUIRE(expected.size() == 8);
+    REQUIRE(decayed == 3);
+    for (int step = 1; step <= 3; ++step) {
+      size_t k = 0;
+      net.visit_parameters([&](const std::string&, nn::Parameter& p) {
+        const Tensor grad =
+            test::random_normal(p.var.shape(), DType::f32, *device, {.seed = static_cast<uint64_t>(100 * step) + k});
+        p.var.set_grad(grad);
+        ByHand& e = expected[k++];
+        const std::vector<double> g = test::to_doubles(grad);
+        for (size_t i = 0; i < g.size(); ++i) {
+          if (e.decays) e.w[i] *= 1 - kRate * kDecay;
+          e.m[i] = kBeta1 * e.m[i] + (1 - kBeta1) * g[i];
+          e.v[i] = kBeta2 * e.v[i] + (1 - kBeta2) * g[i] * g[i];
+          const double m = e.m[i] / (1 - std::pow(kBeta1, step)), v = e.v[i] / (1 - std::pow(kBeta2, step));
+          e.w[i] -= kRate * m / (std::sqrt(v) + kEps);
+        }
+      });
+      optimizer->step();
+    }
+    size_t k = 0;
+    net.visit_parameters([&](const std::string& path, nn::Parameter& p) {
+      CAPTURE(path);
+      CHECK(test::relative_l2(p.var.value(), expected[k++].w) < 1e-6);
+    });
+  }
+}
+
+TEST_CASE("DGMN2's ImageNet recipe decays matrices, kernels and position tables, and neither norms nor biases") {
+  const Config config = Config::load(test::source_dir() + "/models/dgmn2_tiny_imagenet.toml",
+                                     std::vector<std::string>{"model.classes=2", "train.warmup_lr=0.1"});
+  const auto device = Device::create("cpu");
+  nn::Init init(*device, 1);
+  const auto model = models::build(config.table("model"), init);
+  const auto optimizer = train::Optimizer::create(*model, train::train_settings(config).optimizer);
+  model->visit_parameters([&](const std::string&, nn::Parameter& p) {
+    Tensor value = p.var.value();
+    kernels::fill(value, 2);
+    p.var.set_grad(Tensor::zeros_like(p.var.value()));  // nothing but decay then moves a weight
+  });
+  optimizer->step();
+  REQUIRE(optimizer->learning_rate().item() == doctest::Approx(0.1));
+  int tables = 0, exempt = 0;
+  model->visit_parameters([&](const std::string& path, nn::Parameter& p) {
+    CAPTURE(path);
+    const bool decays = p.var.shape().rank() > 1;
+    tables += path.ends_with("rel_height") || path.ends_with("rel_width") ? decays : 0;
+    exempt += !decays;
+    if (path.ends_with(".bias")) CHECK_FALSE(decays);
+    const std::vector<float> w = p.var.value().to_vector<float>();
+    for (const size_t i : {size_t{0}, w.size() - 1})
+      CHECK(w[i] == doctest::Approx(decays ? 2 * (1 - 0.1 * 0.05) : 2).epsilon(1e-6));
+  });
+  CHECK(tables == 16);
+  CHECK(exempt > 80);
 }

@@ -5,8 +5,10 @@
 
 #include <cmath>
 
+#include "kernels/batch_augment.h"
 #include "nn/state.h"
 #include "tests/support/tensors.h"
+#include "tests/support/tiny_classifier.h"
 #include "tests/support/tiny_network.h"
 
 namespace {
@@ -69,6 +71,58 @@ struct Training {
   std::vector<Tensor> losses;
 };
 
+// A classifier trained on batches that are mixed with their reverse, each by another share.
+struct MixedTraining {
+  MixedTraining(Device& on, DType computed, bool capture)
+      : device(on),
+        dtype(computed),
+        init(on, 7),
+        model(kClasses, false, init),
+        optimizer(train::Optimizer::create(model, adamw(computed))),
+        average(model, 0.9),
+        step(model, *optimizer, {.label_smoothing = 0.1, .capture = capture}, nullptr, &average) {
+    model.set_training(true);
+  }
+  static train::Optimizer::Options adamw(DType dtype) {
+    train::Optimizer::Options o;
+    o.kind = train::Optimizer::Kind::adamw;
+    o.schedule.base = 0.01;
+    o.no_decay_1d = true;
+    if (dtype == DType::f16) o.loss_scaling = {.initial = 1 << 24};
+    return o;
+  }
+  void run(int i) {
+    Tensor x = test::random_normal({4, 12, 12, 3}, dtype, device, {.seed = static_cast<uint64_t>(i + 1)});
+    const double share = 0.9 - 0.1 * i;
+    if (i % 2 == 0)
+      kernels::blend_with_reversed(share, x);
+    else
+      kernels::swap_with_reversed(2, i, 5, 4, x);
+    const std::vector<int64_t> classes{i % 4, 1, 3, (i + 1) % 4};
+    step.run(
+        x, Tensor::from<int64_t>({4}, classes, device), i, kTotalSteps,
+        [&](const Tensor& total, const auto&) { losses.push_back(total.clone()); },
+        test::from_doubles({1}, {share}, DType::f32, device));
+  }
+  std::vector<std::vector<double>> state() {
+    const std::unique_ptr<Device> host = Device::create("cpu");
+    std::vector<std::vector<double>> values;
+    for (const auto& tensors : {nn::state_dict(model, *host), optimizer->state(*host), average.state(*host)})
+      for (const NamedTensor& t : tensors) values.push_back(test::to_doubles(t.tensor));
+    for (const Tensor& t : losses) values.push_back({t.item()});
+    return values;
+  }
+
+  Device& device;
+  DType dtype;
+  nn::Init init;
+  test::TinyClassifier model;
+  std::unique_ptr<train::Optimizer> optimizer;
+  train::WeightAverage average;
+  train::TrainingStep step;
+  std::vector<Tensor> losses;
+};
+
 // Depends on the step's number through the host.
 class Scheduled final : public test::TinyNetwork {
  public:
@@ -112,6 +166,21 @@ TEST_CASE("a replayed step is an eager one, bit for bit: losses, weights, moment
   CHECK(captured.state() == eager.state());
   CHECK(captured.scores() == eager.scores());
   CHECK(captured.optimizer.learning_rate().item() == eager.optimizer.learning_rate().item());
+}
+
+TEST_CASE("a replayed step on a mixed batch takes the share of that batch, bit for bit as an eager one") {
+  if (!Device::cuda_available()) return;
+  for (const DType dtype : {DType::f32, DType::f16}) {
+    const auto device = Device::create("cuda");
+    device->set_deterministic(true);
+    MixedTraining eager(*device, dtype, false), captured(*device, dtype, true);
+    for (int i = 0; i < kTotalSteps; ++i) {
+      eager.run(i);
+      captured.run(i);
+      CHECK(captured.step.reason().empty() == (i >= 2));
+    }
+    CHECK(captured.state() == eager.state());
+  }
 }
 
 TEST_CASE("another size of batch is trained eagerly first, then recorded") {

@@ -8,8 +8,6 @@
 
 namespace segrt::golden {
 
-// A float32 run may stray from the float64 values this many times as far as the reference's own float32 run does.
-inline constexpr double kRoom = 5;
 // What a file of tests/torch/dabnet_golden.py says of the reference's float32 runs, in its metadata `fp32_noise`.
 std::vector<double> recorded_noise(GoldenFile& file, const std::string& row);
 

@@ -138,6 +138,8 @@ void run_dgmn2_training(GoldenFile& file, const Dgmn2Network& network, Device& d
   const std::vector<double> trajectory = file.values("loss_traj"), norms = file.values("grad_norm");
   const auto exact = file.get<std::vector<double>>("loss_traj_float64");
   Fields noise = file.fields("fp32_noise");
+  // Files of tests/torch/dgmn2_golden.py say how far the reference's float32 runs stray after each step.
+  const auto stray = noise.get<std::vector<double>>("loss_traj", std::vector<double>(4, 0.0));
   {
     // In float64 differences are the file's own rounding, of which gradients have that of the metadata.
     const std::unique_ptr<models::Model> model = network(file.host());
@@ -156,7 +158,8 @@ void run_dgmn2_training(GoldenFile& file, const Dgmn2Network& network, Device& d
     const double value = loss.value().item();
     if (t == 0) report.error("loss", "relative", relative(value, file.values("loss").at(0)), 1e-5);
     report.error(fmt::format("loss after {} steps", t), "relative",
-                 std::max(relative(value, trajectory.at(t)), relative(value, exact.at(t))), t == 0 ? 1e-5 : 2e-3);
+                 std::max(relative(value, trajectory.at(t)), relative(value, exact.at(t))),
+                 std::max(t == 0 ? 1e-5 : 2e-3, kRoom * stray.at(t)));
     if (t == 3) break;
     backward(loss);
     if (t == 0) check_norms("grad_norm", gradient_norms(*model), norms, names, 5e-3, report);
