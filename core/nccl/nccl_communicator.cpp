@@ -103,10 +103,12 @@ Communication NcclCommunicator::ordered(std::string_view name, size_t bytes, con
   check(cudaStreamWaitEvent(stream_.get(), before.get(), 0), "cudaStreamWaitEvent");
   Recorded* recorded = nullptr;
   if (recording_since_.get() != nullptr) {
-    recorded_.push_back({.span = {.name = std::string(name), .bytes = static_cast<int64_t>(bytes)},
-                         .start = new_event(cudaEventDefault),
-                         .end = new_event(cudaEventDefault)});
-    recorded = &recorded_.back();
+    CudaEvent begin = new_event(cudaEventDefault), end = new_event(cudaEventDefault);
+    recorded = &recorded_.emplace_back();
+    recorded->span.name = name;
+    recorded->span.bytes = static_cast<int64_t>(bytes);
+    recorded->start = std::move(begin);
+    recorded->end = std::move(end);
     check(cudaEventRecord(recorded->start.get(), stream_.get()), "cudaEventRecord");
   }
   start(stream_.get());
