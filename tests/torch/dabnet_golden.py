@@ -139,7 +139,7 @@ def relative(got, exact):
 
 
 def noise(stats, maps, exact):
-    """row: the largest deviation; of a map the largest element, of gradients the worst and the median relative one."""
+    """row: the largest deviation; of a map the largest element and the relative L2, of gradients the worst and the median relative one."""
     figures = {}
 
     def keep(row, *deviations):
@@ -147,9 +147,12 @@ def noise(stats, maps, exact):
 
     for order in ORDERS:
         for row, (got, _) in inference(Network(torch.float32, stats, order)).items():
+            difference = got.double() - maps[row][0]
+            keep(row + ", L2", (difference.norm() / maps[row][0].norm()).item())
             if not row.startswith("feat."):
-                keep(row, (got.double() - maps[row][0]).abs().max().item())
+                keep(row, difference.abs().max().item())
         run = training(Network(torch.float32, stats, order))
+        keep("accuracies", *(abs(a - b) for a, b in zip(run["accuracies"], exact["accuracies"])))
         keep("loss_trajectory", *(abs(a - b) / b for a, b in zip(run["losses"], exact["losses"])))
         some = exact["gradients"] >= 1e-9  # the others are zero: biases in front of batch norms
         error = np.abs(run["gradients"] - exact["gradients"])[some] / exact["gradients"][some]

@@ -19,7 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CASES = [("dabnet", f"DABNet_R_P{p}", ["--size", *size.split()])
          for p, size in ((1, "4 64 96"), (4, "4 128 128"), (8, "4 256 256"), (16, "2 512 512"))]
 CASES += [("dabnet", f"DABNet_{variant}", ["--size", *size.split()])
-          for variant, size in (("baseline", "4 61 83"), ("Image", "4 66 90"), ("PCE", "4 64 96"), ("Channel", "4 64 128"),
+          for variant, size in (("baseline", "4 61 83"), ("Image", "4 66 90"), ("PCE", "4 64 128"), ("Channel", "4 64 128"),
                                 ("Spatial", "4 64 64"))]
 CASES += [("dgmn2", f"{head}_dgmn2_{size}", ["--size", *image.split()])
           for size in ("small", "medium", "large")

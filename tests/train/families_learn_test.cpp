@@ -22,7 +22,7 @@ crop = [64, 128]
 workers = 1
 )";
 constexpr const char* kDabNet = R"([train]
-iterations = 60
+iterations = 120
 batch = 4
 lr = 0.02
 schedule = "poly"
@@ -69,8 +69,9 @@ Scores trained(const std::string& name, const std::string& recipe) {
 }
 }  // namespace
 
-TEST_CASE("DABNet and DGMN2 learn synthetic streets from random weights") {
-  for (const auto& [name, recipe] : {std::pair{"dabnet_r_p2", kDabNet}, {"dgmn2_tiny_fpn", kDgmn2}}) {
+TEST_CASE("learns: DABNet and DGMN2 on synthetic streets, from random weights") {
+  for (const auto& [name, recipe] :
+       {std::pair<std::string, std::string>{"dabnet_r_p2", kDabNet}, {"dgmn2_tiny_fpn", kDgmn2}}) {
     CAPTURE(name);
     const Scores s = trained(name, recipe);
     MESSAGE(name, ": aAcc ", s.network.aacc, " (most frequent class ", s.majority.aacc, "), mIoU ", s.network.miou,

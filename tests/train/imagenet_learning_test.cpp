@@ -132,7 +132,7 @@ void write_pictures(const std::filesystem::path& root, const std::string& split,
 }
 }  // namespace
 
-TEST_CASE("the ImageNet recipe learns, and the averaged weights that it saves are those that score") {
+TEST_CASE("learns: the ImageNet recipe, and the averaged weights that it saves are those that score") {
   const TemporaryFolder folder;
   const std::filesystem::path root = folder.path() + "/pictures";
   write_pictures(root, "train", 64, 0);
