@@ -35,7 +35,8 @@ std::unique_ptr<Device> open_device(const CommonOptions& options) {
   if (spec == "auto") spec = Device::cuda_available() ? "cuda" : "cpu";
   // One process a GPU: of several on one machine each takes its own of those that they see. Where a process sees one
   // alone, somebody has dealt them out: Slurm's --gpus-per-task.
-  if (spec == "cuda" && Communicator::launched() > 1 && Device::cuda_count() > 1) spec += ":" + std::to_string(Communicator::local_rank());
+  if (spec == "cuda" && Communicator::launched() > 1 && Device::cuda_count() > 1)
+    spec += ":" + std::to_string(Communicator::local_rank());
   return Device::create(spec);
 }
 
