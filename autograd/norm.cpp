@@ -46,9 +46,7 @@ NormStatistics statistics(const Shape& x, const Var& weight, const BatchNormStat
     kernels::batch_norm_update_running(batch.mean, batch.var, count, state.momentum, running_mean, running_var);
   return batch;
 }
-}  // namespace
 
-namespace {
 void round_to(const Tensor& from, Tensor& to) {
   from.dtype() == to.dtype() ? to.copy_from(from) : kernels::cast(from, to);
 }

@@ -5,14 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "core/safetensors.h"
 #include "data/synthetic_shapes.h"
 #include "tests/core/temporary_folder.h"
+#include "tests/support/run_files.h"
 #include "tests/support/tensors.h"
 #include "tests/support/tiny_classifier.h"
 #include "train/network_loss.h"
@@ -73,13 +72,7 @@ struct Run {
     progress = trainer.progress();
     return outcome;
   }
-  std::vector<nlohmann::json> lines(const std::string& kind) const {
-    std::vector<nlohmann::json> found;
-    std::ifstream in(directory.path() / "log.jsonl");
-    for (std::string line; std::getline(in, line);)
-      if (nlohmann::json json = nlohmann::json::parse(line); json["kind"] == kind) found.push_back(std::move(json));
-    return found;
-  }
+  std::vector<nlohmann::json> lines(const std::string& kind) const { return test::log_lines(directory.path(), kind); }
 
   std::unique_ptr<Device> device;
   train::RunDirectory directory;
@@ -87,15 +80,6 @@ struct Run {
   train::Progress progress;
   bool out_map = false;
 };
-
-bool equal_tensors(const std::filesystem::path& a, const std::filesystem::path& b) {
-  const SafetensorsFile x(a.string()), y(b.string());
-  if (x.entries().size() != y.entries().size()) return false;
-  return std::all_of(x.entries().begin(), x.entries().end(), [&](const SafetensorsEntry& e) {
-    const auto p = x.bytes(e.name), q = y.bytes(e.name);
-    return std::equal(p.begin(), p.end(), q.begin(), q.end());
-  });
-}
 
 // Mean of log sum exp(s) - s[label] over rows of `classes`, in float64.
 double cross_entropy(const std::vector<double>& scores, const std::vector<int64_t>& labels, size_t classes) {
@@ -208,7 +192,7 @@ TEST_CASE("training of a classifier that is stopped and resumed ends bit for bit
     Run part(folder / ("part" + std::to_string(stop)));
     REQUIRE(part(false, stop) == train::Trainer::Outcome::stopped);
     REQUIRE(part(true) == train::Trainer::Outcome::finished);
-    CHECK(equal_tensors(whole.directory.numbered(12), part.directory.numbered(12)));
+    CHECK(test::equal_tensors(whole.directory.numbered(12), part.directory.numbered(12)));
   }
   Run dropped(folder / "dropped", {"train.drop_last=true"});
   dropped();

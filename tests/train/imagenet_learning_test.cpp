@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "autograd/pool.h"
 #include "core/random.h"
 #include "models/dgmn2_blocks.h"
 #include "tests/core/temporary_folder.h"
+#include "tests/support/run_files.h"
 #include "tests/support/tensors.h"
 #include "train/classification.h"
 #include "train/trainer.h"
@@ -148,10 +148,7 @@ TEST_CASE("learns: the ImageNet recipe, and the averaged weights that it saves a
     train::RunLog log({.directory = directory.path(), .quiet = true});
     REQUIRE(trainer.run(log, {}) == train::Trainer::Outcome::finished);
   }
-  nlohmann::json score;
-  std::ifstream lines(directory.path() / "log.jsonl");
-  for (std::string line; std::getline(lines, line);)
-    if (nlohmann::json json = nlohmann::json::parse(line); json["kind"] == "val") score = json;
+  const nlohmann::json score = test::log_lines(directory.path(), "val").back();
   const double top1 = score.at("top1").get<double>();
   MESSAGE("top-1 ", top1, " %");
   CHECK(top1 >= 75);  // chance is 25 %, of 80 pictures with a deviation of 5

@@ -1,11 +1,10 @@
 // A tiny classifier trained with everything that DGMN2's recipe on ImageNet has, and averages of its weights.
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cmath>
 
-#include "core/safetensors.h"
 #include "tests/core/temporary_folder.h"
+#include "tests/support/run_files.h"
 #include "tests/support/tensors.h"
 #include "tests/support/tiny_classifier.h"
 #include "train/trainer.h"
@@ -111,15 +110,6 @@ struct Run {
   Config config;
 };
 
-bool equal_tensors(const std::filesystem::path& a, const std::filesystem::path& b) {
-  const SafetensorsFile x(a.string()), y(b.string());
-  if (x.entries().size() != y.entries().size()) return false;
-  return std::all_of(x.entries().begin(), x.entries().end(), [&](const SafetensorsEntry& e) {
-    const auto p = x.bytes(e.name), q = y.bytes(e.name);
-    return std::equal(p.begin(), p.end(), q.begin(), q.end());
-  });
-}
-
 std::string refusal(const std::vector<std::string>& overrides) {
   return test::error_of([&] {
     const TemporaryFolder folder;
@@ -143,10 +133,10 @@ TEST_CASE("the whole ImageNet recipe: resumed bit for bit, and independent of th
     REQUIRE(whole() == train::Trainer::Outcome::finished);
     REQUIRE(parts(false, 9) == train::Trainer::Outcome::stopped);  // in the middle of the second epoch of six batches
     REQUIRE(parts(true) == train::Trainer::Outcome::finished);
-    CHECK(equal_tensors(whole.directory.latest(), parts.directory.latest()));
+    CHECK(test::equal_tensors(whole.directory.latest(), parts.directory.latest()));
     Run other(folder / "other", with("data.seed=2"));
     other();
-    CHECK_FALSE(equal_tensors(whole.directory.latest(), other.directory.latest()));
+    CHECK_FALSE(test::equal_tensors(whole.directory.latest(), other.directory.latest()));
   }
 }
 
@@ -163,7 +153,7 @@ TEST_CASE("on CUDA the whole recipe replayed from graphs trains as it does step 
       CHECK(run.says("replayed from a graph") == (capture == "true"));
       return run.directory.latest();
     };
-    CHECK(equal_tensors(trained("true"), trained("false")));
+    CHECK(test::equal_tensors(trained("true"), trained("false")));
   }
 }
 

@@ -4,7 +4,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -12,6 +11,7 @@
 #include "core/safetensors.h"
 #include "nn/state.h"
 #include "tests/core/temporary_folder.h"
+#include "tests/support/run_files.h"
 #include "tests/support/tensors.h"
 #include "tests/support/tiny_network.h"
 #include "train/trainer.h"
@@ -118,13 +118,7 @@ struct Run {
     const SafetensorsFile file(directory.numbered(step).string());
     return file.contains("train/skipped_steps") ? file.read("train/skipped_steps", *host).item() : 0;
   }
-  std::vector<nlohmann::json> lines(const std::string& kind) const {
-    std::vector<nlohmann::json> found;
-    std::ifstream in(directory.path() / "log.jsonl");
-    for (std::string line; std::getline(in, line);)
-      if (nlohmann::json json = nlohmann::json::parse(line); json["kind"] == kind) found.push_back(std::move(json));
-    return found;
-  }
+  std::vector<nlohmann::json> lines(const std::string& kind) const { return test::log_lines(directory.path(), kind); }
 
   std::unique_ptr<Device> device;
   train::RunDirectory directory;
@@ -141,15 +135,6 @@ struct Run {
     return values;
   }
 };
-
-bool equal_tensors(const std::filesystem::path& a, const std::filesystem::path& b) {
-  const SafetensorsFile x(a.string()), y(b.string());
-  if (x.entries().size() != y.entries().size()) return false;
-  return std::all_of(x.entries().begin(), x.entries().end(), [&](const SafetensorsEntry& e) {
-    const auto p = x.bytes(e.name), q = y.bytes(e.name);
-    return std::equal(p.begin(), p.end(), q.begin(), q.end());
-  });
-}
 
 // average + (1 - kDecay) * (value - average) in float64; counters are the value's.
 void advance(Values& average, const Values& value) {
@@ -275,7 +260,7 @@ TEST_CASE("a run with averages trains as one without, saves the averages as its 
   CHECK(scores.back()["pixel_accuracy"] != of_plain.back()["pixel_accuracy"]);
   for (const nlohmann::json& line : scores)
     if (line["miou"].get<double>() == best) {
-      CHECK(equal_tensors(run.directory.best(), run.directory.numbered(line["step"].get<int64_t>())));
+      CHECK(test::equal_tensors(run.directory.best(), run.directory.numbered(line["step"].get<int64_t>())));
       break;
     }
 }
@@ -297,7 +282,7 @@ TEST_CASE("averages are resumed bit for bit; with and without them, either way")
     REQUIRE(part(false, 5) == train::Trainer::Outcome::stopped);
     REQUIRE(part(true) == train::Trainer::Outcome::finished);
     for (int64_t step = 5; step <= 8; ++step)
-      CHECK(equal_tensors(whole.directory.numbered(step), part.directory.numbered(step)));
+      CHECK(test::equal_tensors(whole.directory.numbered(step), part.directory.numbered(step)));
 
     // Given up half-way: on from the weights themselves.
     Run plain(name + "plain", with("train.ema_decay=0")), dropped(name + "dropped", with(""));
@@ -305,7 +290,7 @@ TEST_CASE("averages are resumed bit for bit; with and without them, either way")
     dropped(false, 5);
     dropped.config = Config::parse(kConfig, "x.toml", with("train.ema_decay=0"));
     dropped(true);
-    CHECK(equal_tensors(plain.directory.numbered(8), dropped.directory.numbered(8)));
+    CHECK(test::equal_tensors(plain.directory.numbered(8), dropped.directory.numbered(8)));
 
     // Taken up half-way: from what the weights are then.
     Run late(name + "late", with("train.ema_decay=0"));
