@@ -3,6 +3,7 @@
 #include "autograd/conv_backward.h"
 #include "autograd/elementwise.h"
 #include "autograd/op_attributes.h"
+#include "autograd/sample_sums.h"
 #include "core/error.h"
 #include "core/op_scope.h"
 #include "kernels/elementwise.h"
@@ -11,14 +12,6 @@
 #include "kernels/reduce.h"
 
 namespace segrt::autograd {
-namespace {
-// db[o] = sum of dy over everything but the last dimension.
-Tensor bias_gradient(const Tensor& dy, DType dtype) {
-  Tensor db = Tensor::empty({dy.dim(-1)}, dtype, dy.device());
-  kernels::sum_to(dy, db);
-  return db;
-}
-}  // namespace
 
 Var conv2d(const Var& x, const Var& w, const Var& bias, const kernels::ConvGeometry& g, const Var& residual) {
   const FunctionScope scope("conv2d", x.device());
@@ -30,15 +23,12 @@ Var conv2d(const Var& x, const Var& w, const Var& bias, const kernels::ConvGeome
   if (const auto& see = y.device().op_observer)
     see({"conv2d", {x.value(), w.value(), bias.value(), residual.value()}, y, attributes_of(g)});
   // dw needs x, dx needs w and x's shape.
-  return record(
-      "conv2d", {x, w, bias, residual}, y,
-      [gradients = ConvBackward{x.value(), w.value(), g, x.needs_grad(), w.needs_grad()}, db_wanted = bias.needs_grad(),
-       bias_dtype = bias.defined() ? bias.dtype() : DType::f32](const Tensor& dy) -> Grads {
-        Tensor db;
-        if (db_wanted) db = bias_gradient(dy, bias_dtype);
-        const auto [dx, dw] = gradients(dy);
-        return {dx, dw, db, dy};
-      });
+  return record("conv2d", {x, w, bias, residual}, y,
+                [gradients = ConvBackward(x, w, g), bias_gradient = BiasGradient(bias)](const Tensor& dy) -> Grads {
+                  const Tensor db = bias_gradient(dy);
+                  const auto [dx, dw] = gradients(dy);
+                  return {dx, dw, db, dy};
+                });
 }
 
 Var conv_transpose2d(const Var& x, const Var& w, const Var& bias, const TransposeOptions& o) {
@@ -58,23 +48,21 @@ Var conv_transpose2d(const Var& x, const Var& w, const Var& bias, const Transpos
   }
   if (const auto& see = y.device().op_observer)
     see({"conv_transpose2d", {x.value(), w.value(), bias.value()}, y, attributes_of(g)});
-  const bool dx_wanted = x.needs_grad(), dw_wanted = w.needs_grad(), db_wanted = bias.needs_grad();
-  const DType bias_dtype = bias.defined() ? bias.dtype() : DType::f32;
-  return record(
-      "conv_transpose2d", {x, w, bias}, y,
-      [xv = x.value(), wv = w.value(), g, dx_wanted, dw_wanted, db_wanted, bias_dtype](const Tensor& dy) -> Grads {
-        Tensor dx, dw, db;
-        if (db_wanted) db = bias_gradient(dy, bias_dtype);
-        if (dw_wanted) {
-          dw = Tensor::like(wv);
-          kernels::conv2d_backward_weight(dy, xv, g, dw);
-        }
-        if (dx_wanted) {
-          dx = Tensor::like(xv);
-          kernels::conv2d_forward(dy, wv, {}, g, dx);
-        }
-        return {dx, dw, db};
-      });
+  return record("conv_transpose2d", {x, w, bias}, y,
+                [xv = x.value(), wv = w.value(), g, dx_wanted = x.needs_grad(), dw_wanted = w.needs_grad(),
+                 by_sample = sums_by_sample(w), bias_gradient = BiasGradient(bias)](const Tensor& dy) -> Grads {
+                  Tensor dx, dw;
+                  if (dw_wanted)
+                    dw =
+                        sum_over_samples<1>({wv}, xv.dim(0), by_sample, [&](int64_t first, int64_t count, auto& parts) {
+                          kernels::conv2d_backward_weight(dy.slice(first, count), xv.slice(first, count), g, parts[0]);
+                        })[0];
+                  if (dx_wanted) {
+                    dx = Tensor::like(xv);
+                    kernels::conv2d_forward(dy, wv, {}, g, dx);
+                  }
+                  return {dx, dw, bias_gradient(dy)};
+                });
 }
 
 namespace {
@@ -83,6 +71,8 @@ Tensor as_rows(const Tensor& x) {
   const int64_t in = x.dim(-1);
   return x.reshape({in == 0 ? 0 : x.numel() / in, in});
 }
+
+int64_t samples_of(const Shape& x) { return x.rank() > 1 ? x[0] : 1; }
 
 Shape with_channels(const Shape& shape, int64_t channels) {
   std::vector<int64_t> dims(shape.dims().begin(), shape.dims().end());
@@ -96,22 +86,34 @@ void require_linear(std::string_view op, const Shape& x, std::string_view name, 
                         std::to_string(x.rank() ? x[x.rank() - 1] : 0) + "], got " + to_string(w));
 }
 
-// dw, and db where there is a bias that wants it: one pass over dy where the device has it.
+// Of a layer: dw, and db where there is a bias that wants it: one pass over dy where the device has it.
 struct WeightGradients {
-  Tensor dw, db;
-};
-WeightGradients weight_gradients(const Tensor& x, const Tensor& dy, const Tensor& w, const Tensor& bias, bool dw_wanted,
-                                 bool db_wanted) {
-  WeightGradients g;
-  if (db_wanted) g.db = Tensor::like(bias);
-  if (dw_wanted) {
-    g.dw = Tensor::like(w);
-    kernels::linear_backward_weight(x, dy, g.dw, db_wanted ? &g.db : nullptr);
-  } else if (db_wanted) {
-    kernels::sum_to(dy, g.db);
+  Tensor w, bias;
+  bool dw_wanted, db_wanted, by_sample;
+
+  WeightGradients(const Var& w_var, const Var& bias_var)
+      : w(w_var.value()),
+        bias(bias_var.value()),
+        dw_wanted(w_var.needs_grad()),
+        db_wanted(bias_var.needs_grad()),
+        by_sample(dw_wanted ? sums_by_sample(w_var) : sums_by_sample(bias_var)) {}
+
+  bool wanted() const { return dw_wanted || db_wanted; }
+  // x [R,I], dy [R,O], the rows of `samples` samples: dw, db.
+  std::array<Tensor, 2> operator()(const Tensor& x, const Tensor& dy, int64_t samples) const {
+    const int64_t rows = samples == 0 ? 0 : x.dim(0) / samples;
+    return sum_over_samples<2>({dw_wanted ? w : Tensor(), db_wanted ? bias : Tensor()}, samples, by_sample,
+                               [&](int64_t first, int64_t count, auto& parts) {
+                                 auto& [dw, db] = parts;
+                                 const Tensor dy_part = dy.slice(first * rows, count * rows);
+                                 if (dw_wanted)
+                                   kernels::linear_backward_weight(x.slice(first * rows, count * rows), dy_part, dw,
+                                                                   db_wanted ? &db : nullptr);
+                                 else if (db_wanted)
+                                   kernels::sum_to(dy_part, db);
+                               });
   }
-  return g;
-}
+};
 }  // namespace
 
 Var linear(const Var& x, const Var& w, const Var& bias) {
@@ -122,19 +124,18 @@ Var linear(const Var& x, const Var& w, const Var& bias) {
   kernels::linear_forward(flat, w.value(), {.bias = bias.defined() ? &bias.value() : nullptr}, y);
   y = y.reshape(with_channels(x.shape(), w.dim(0)));
   if (const auto& see = y.device().op_observer) see({"linear", {x.value(), w.value(), bias.value()}, y});
-  const bool dx_wanted = x.needs_grad(), dw_wanted = w.needs_grad(), db_wanted = bias.needs_grad();
   return record("linear", {x, w, bias}, y,
-                [flat, shape = x.shape(), wv = w.value(), bias_v = bias.value(), dx_wanted, dw_wanted,
-                 db_wanted](const Tensor& dy) -> Grads {
-                  const Tensor dy2 = dy.reshape({flat.dim(0), wv.dim(0)});
-                  const WeightGradients g = weight_gradients(flat, dy2, wv, bias_v, dw_wanted, db_wanted);
+                [flat, shape = x.shape(), dx_wanted = x.needs_grad(),
+                 gradients = WeightGradients(w, bias)](const Tensor& dy) -> Grads {
+                  const Tensor dy2 = dy.reshape({flat.dim(0), gradients.w.dim(0)});
+                  const auto [dw, db] = gradients(flat, dy2, samples_of(shape));
                   Tensor dx;
                   if (dx_wanted) {
                     dx = Tensor::like(flat);
-                    kernels::linear_backward_input(dy2, wv, nullptr, dx);
+                    kernels::linear_backward_input(dy2, gradients.w, nullptr, dx);
                     dx = dx.reshape(shape);
                   }
-                  return {dx, g.dw, g.db};
+                  return {dx, dw, db};
                 });
 }
 
@@ -156,27 +157,25 @@ Var mlp(const Var& x, const MlpWeights& m) {
   kernels::linear_forward(hidden, m.w2.value(), {.bias = pointer(m.b2)}, y);
   y = y.reshape(with_channels(x.shape(), m.w2.dim(0)));
   // The gradient of `pre` leaves the product that makes it, so that of `hidden` is never stored.
-  return record(
-      "mlp", {x, m.w1, m.b1, m.w2, m.b2}, y,
-      [flat, pre, hidden, shape = x.shape(), w1 = m.w1.value(), w2 = m.w2.value(), b1 = m.b1.value(), b2 = m.b2.value(),
-       dx_wanted = x.needs_grad(), dw1_wanted = m.w1.needs_grad(), db1_wanted = m.b1.needs_grad(),
-       dw2_wanted = m.w2.needs_grad(), db2_wanted = m.b2.needs_grad()](const Tensor& dy) -> Grads {
-        const Tensor dy2 = dy.reshape({flat.dim(0), w2.dim(0)});
-        const WeightGradients g2 = weight_gradients(hidden, dy2, w2, b2, dw2_wanted, db2_wanted);
-        WeightGradients g1;
-        Tensor dx;
-        if (dx_wanted || dw1_wanted || db1_wanted) {
-          Tensor dpre = Tensor::like(pre);
-          kernels::linear_backward_input(dy2, w2, &pre, dpre);
-          g1 = weight_gradients(flat, dpre, w1, b1, dw1_wanted, db1_wanted);
-          if (dx_wanted) {
-            dx = Tensor::like(flat);
-            kernels::linear_backward_input(dpre, w1, nullptr, dx);
-            dx = dx.reshape(shape);
-          }
-        }
-        return {dx, g1.dw, g1.db, g2.dw, g2.db};
-      });
+  return record("mlp", {x, m.w1, m.b1, m.w2, m.b2}, y,
+                [flat, pre, hidden, shape = x.shape(), dx_wanted = x.needs_grad(), first = WeightGradients(m.w1, m.b1),
+                 second = WeightGradients(m.w2, m.b2)](const Tensor& dy) -> Grads {
+                  const Tensor dy2 = dy.reshape({flat.dim(0), second.w.dim(0)});
+                  const auto [dw2, db2] = second(hidden, dy2, samples_of(shape));
+                  Tensor dx;
+                  std::array<Tensor, 2> g1;
+                  if (dx_wanted || first.wanted()) {
+                    Tensor dpre = Tensor::like(pre);
+                    kernels::linear_backward_input(dy2, second.w, &pre, dpre);
+                    g1 = first(flat, dpre, samples_of(shape));
+                    if (dx_wanted) {
+                      dx = Tensor::like(flat);
+                      kernels::linear_backward_input(dpre, first.w, nullptr, dx);
+                      dx = dx.reshape(shape);
+                    }
+                  }
+                  return {dx, g1[0], g1[1], dw2, db2};
+                });
 }
 
 Var matmul(const Var& a, const Var& b) {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "autograd/conv_backward.h"
+#include "autograd/sample_sums.h"
 #include "core/error.h"
 #include "core/op_event.h"
 #include "core/op_scope.h"
@@ -28,6 +30,16 @@ struct Sampled {
         dx_wanted(xv.needs_grad()),
         doffset_wanted(offsets.needs_grad()),
         dmask_wanted(masks.needs_grad()) {}
+
+  // Of samples first to first + count, for the gradient of weights alone.
+  Sampled part(int64_t first, int64_t count) const {
+    Sampled s = *this;
+    s.x = x.slice(first, count);
+    s.offset = offset.slice(first, count);
+    if (mask.defined()) s.mask = mask.slice(first, count);
+    s.dx_wanted = s.doffset_wanted = s.dmask_wanted = false;
+    return s;
+  }
 
   kernels::DeformInput input() const { return {x, offset, mask.defined() ? &mask : nullptr, g}; }
   bool gradients_wanted() const { return dx_wanted || doffset_wanted || dmask_wanted; }
@@ -202,23 +214,26 @@ Var deform_conv2d(const Var& x, const Var& offset, const Var& mask, const Var& w
   conv.forward(bias.defined() ? &bias.value() : nullptr, y);
   report(kOp, conv.sampled, w.value(), bias.value(), o.groups, y);
   return record(kOp, {x, offset, mask, w, bias}, y,
-                [conv, dw_wanted = w.needs_grad(), db_wanted = bias.needs_grad(),
-                 bias_dtype = bias.defined() ? bias.dtype() : DType::f32](const Tensor& dy) -> Grads {
+                [conv, options = o, dw_wanted = w.needs_grad(), dw_by_sample = sums_by_sample(w),
+                 bias_gradient = BiasGradient(bias)](const Tensor& dy) -> Grads {
                   const DType dtype = conv.w.dtype(), wide = dtype == DType::f64 ? DType::f64 : DType::f32;
-                  Tensor dw, db;
-                  if (dw_wanted) dw = Tensor::empty(conv.w.shape(), wide, dy.device());
+                  Tensor dw;
+                  if (dw_by_sample)
+                    dw = sum_over_samples<1>({conv.w}, dy.dim(0), true, [&](int64_t n, int64_t count, auto& parts) {
+                      const DeformConv part(conv.sampled.part(n, count), conv.w, options);
+                      SampledGradients none(part.sampled);
+                      part.backward(dy.slice(n, count), parts[0], none);
+                    })[0];
+                  else if (dw_wanted)
+                    dw = Tensor::empty(conv.w.shape(), wide, dy.device());
                   SampledGradients gradients(conv.sampled);
-                  conv.backward(dy, dw, gradients);
-                  if (dw_wanted && dtype != wide) {
-                    const Tensor sum = dw;
+                  Tensor dw_of_all = dw_by_sample ? Tensor() : dw;
+                  conv.backward(dy, dw_of_all, gradients);
+                  if (dw_wanted && !dw_by_sample && dtype != wide) {
                     dw = Tensor::like(conv.w);
-                    kernels::cast(sum, dw);
+                    kernels::cast(dw_of_all, dw);
                   }
-                  if (db_wanted) {
-                    db = Tensor::empty({dy.dim(3)}, bias_dtype, dy.device());
-                    kernels::sum_to(dy, db);
-                  }
-                  return {gradients.dx(dtype), gradients.doffset, gradients.dmask, dw, db};
+                  return {gradients.dx(dtype), gradients.doffset, gradients.dmask, dw, bias_gradient(dy)};
                 });
 }
 

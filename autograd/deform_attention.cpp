@@ -2,6 +2,7 @@
 
 #include "autograd/elementwise.h"
 #include "autograd/pool.h"
+#include "autograd/sample_sums.h"
 #include "core/error.h"
 #include "core/op_event.h"
 #include "core/op_scope.h"
@@ -50,19 +51,24 @@ Var deform_attention(const Var& qkv, const Var& offset, const Var& rel_height, c
   if (const auto& see = y.device().op_observer)
     see({"deform_attention", {qkv.value(), offset.value(), rel_height.value(), rel_width.value()}, y});
   // Of what lies between, nine probabilities a query and head are kept: samples are cheaper made again than stored.
-  return record("deform_attention", {qkv, offset, rel_height, rel_width}, y,
-                [qkv = qkv.value(), offset = offset.value(), rel_height = rel_height.value(),
-                 rel_width = rel_width.value(), probabilities](const Tensor& dy) -> Grads {
-                  Tensor dqkv = Tensor::like(qkv), doffset = Tensor::like(offset);
-                  Tensor dheight = Tensor::like(rel_height), dwidth = Tensor::like(rel_width);
-                  Tensor dlogits = Tensor::like(probabilities);
-                  kernels::deform_attention_backward(dy, qkv, offset, rel_width, probabilities, dqkv, doffset, dlogits);
-                  kernels::position_table_backward(qkv, dlogits, kernels::PositionAxis::width, dwidth);
-                  const Tensor dtransposed = transposed_gradient(dlogits);
-                  kernels::height_logits_backward(dtransposed, rel_height, dqkv);
-                  kernels::position_table_backward(qkv, dtransposed, kernels::PositionAxis::height, dheight);
-                  return {dqkv, doffset, dheight, dwidth};
-                });
+  return record(
+      "deform_attention", {qkv, offset, rel_height, rel_width}, y,
+      [qkv = qkv.value(), offset = offset.value(), rel_height = rel_height.value(), rel_width = rel_width.value(),
+       probabilities, by_sample = sums_by_sample(rel_height) || sums_by_sample(rel_width)](const Tensor& dy) -> Grads {
+        Tensor dqkv = Tensor::like(qkv), doffset = Tensor::like(offset);
+        Tensor dlogits = Tensor::like(probabilities);
+        kernels::deform_attention_backward(dy, qkv, offset, rel_width, probabilities, dqkv, doffset, dlogits);
+        const Tensor dtransposed = transposed_gradient(dlogits);
+        kernels::height_logits_backward(dtransposed, rel_height, dqkv);
+        const auto [dheight, dwidth] = sum_over_samples<2>(
+            {rel_height, rel_width}, qkv.dim(0), by_sample, [&](int64_t n, int64_t count, auto& tables) {
+              const Tensor q = qkv.slice(n, count);
+              kernels::position_table_backward(q, dtransposed.slice(n, count), kernels::PositionAxis::height,
+                                               tables[0]);
+              kernels::position_table_backward(q, dlogits.slice(n, count), kernels::PositionAxis::width, tables[1]);
+            });
+        return {dqkv, doffset, dheight, dwidth};
+      });
 }
 
 Var resample_position_table(const Var& table, int n) {

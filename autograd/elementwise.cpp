@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "autograd/sample_sums.h"
 #include "core/error.h"
 #include "core/op_event.h"
 #include "core/op_scope.h"
@@ -12,13 +13,26 @@ namespace {
 using kernels::Binary;
 using kernels::Unary;
 
-// The gradient of a broadcast operand: dy summed over the dimensions it was repeated in.
-Tensor summed_like(const Tensor& dy, const Shape& shape) {
-  if (dy.shape() == shape) return dy;
-  Tensor sum = Tensor::empty(shape, dy.dtype(), dy.device());
-  kernels::sum_to(dy, sum);
-  return sum;
-}
+// The gradient of the operand that may be broadcast, from what it would be if it were not: summed over the dimensions
+// in which it was repeated.
+struct BroadcastGradient {
+  Shape shape;
+  bool wanted;
+  Tensor weight;  // the operand where its gradient is a sum by samples
+
+  explicit BroadcastGradient(const Var& b)
+      : shape(b.shape()), wanted(b.needs_grad()), weight(sums_by_sample(b) ? b.value() : Tensor()) {}
+  Tensor operator()(const Tensor& dy) const {
+    if (dy.shape() == shape) return dy;
+    if (weight.defined() && (shape.rank() < dy.rank() || shape[0] == 1))
+      return sum_over_samples<1>({weight}, dy.dim(0), true, [&](int64_t first, int64_t count, auto& parts) {
+        kernels::sum_to(dy.slice(first, count), parts[0]);
+      })[0];
+    Tensor sum = Tensor::empty(shape, dy.dtype(), dy.device());
+    kernels::sum_to(dy, sum);
+    return sum;
+  }
+};
 
 Tensor binary_value(Binary op, const Tensor& a, const Tensor& b) {
   Tensor y = Tensor::like(a);
@@ -50,20 +64,20 @@ Var unary(Unary op, const Var& x, kernels::UnaryParams params) {
 Var add(const Var& a, const Var& b) {
   const FunctionScope scope("add", a.device());
   return record("add", {a, b}, binary_value(Binary::add, a.value(), b.value()),
-                [shape = b.shape(), db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
-                  return {dy, db_wanted ? summed_like(dy, shape) : Tensor()};
+                [gradient = BroadcastGradient(b)](const Tensor& dy) -> Grads {
+                  return {dy, gradient.wanted ? gradient(dy) : Tensor()};
                 });
 }
 
 Var sub(const Var& a, const Var& b) {
   const FunctionScope scope("sub", a.device());
   return record("sub", {a, b}, binary_value(Binary::sub, a.value(), b.value()),
-                [shape = b.shape(), db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
+                [gradient = BroadcastGradient(b)](const Tensor& dy) -> Grads {
                   Tensor db;
-                  if (db_wanted) {
+                  if (gradient.wanted) {
                     Tensor negative = Tensor::like(dy);
                     kernels::scale(dy, -1, 0, negative);
-                    db = summed_like(negative, shape);
+                    db = gradient(negative);
                   }
                   return {dy, db};
                 });
@@ -73,10 +87,10 @@ Var mul(const Var& a, const Var& b) {
   const FunctionScope scope("mul", a.device());
   return record("mul", {a, b}, binary_value(Binary::mul, a.value(), b.value()),
                 [av = a.value(), bv = b.value(), da_wanted = a.needs_grad(),
-                 db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
+                 gradient = BroadcastGradient(b)](const Tensor& dy) -> Grads {
                   Tensor da, db;
                   if (da_wanted) da = binary_value(Binary::mul, dy, bv);
-                  if (db_wanted) db = summed_like(binary_value(Binary::mul, dy, av), bv.shape());
+                  if (gradient.wanted) db = gradient(binary_value(Binary::mul, dy, av));
                   return {da, db};
                 });
 }
@@ -84,13 +98,13 @@ Var mul(const Var& a, const Var& b) {
 Var div(const Var& a, const Var& b) {
   const FunctionScope scope("div", a.device());
   Tensor y = binary_value(Binary::div, a.value(), b.value());
-  return record("div", {a, b}, y, [y, bv = b.value(), db_wanted = b.needs_grad()](const Tensor& dy) -> Grads {
+  return record("div", {a, b}, y, [y, bv = b.value(), gradient = BroadcastGradient(b)](const Tensor& dy) -> Grads {
     const Tensor da = binary_value(Binary::div, dy, bv);  // dy / b
     Tensor db;
-    if (db_wanted) {  // -dy * y / b
+    if (gradient.wanted) {  // -dy * y / b
       Tensor product = binary_value(Binary::mul, da, y);
       kernels::scale(product, -1, 0, product);
-      db = summed_like(product, bv.shape());
+      db = gradient(product);
     }
     return {da, db};
   });
@@ -102,11 +116,14 @@ Var scale(const Var& x, double alpha, double beta) {
   kernels::scale(x.value(), alpha, beta, y);
   if (const auto& see = y.device().op_observer)
     see({"scale", {x.value()}, y, {{"factor", {alpha}}, {"offset", {beta}}}});
-  return record("scale", {x}, y, [alpha](const Tensor& dy) -> Grads {
-    Tensor dx = reuse_or_like(dy);
-    kernels::scale(dy, alpha, 0, dx);
-    return {dx};
-  });
+  return record(
+      "scale", {x}, y,
+      [alpha](const Tensor& dy) -> Grads {
+        Tensor dx = reuse_or_like(dy);
+        kernels::scale(dy, alpha, 0, dx);
+        return {dx};
+      },
+      TakesGradient::of_any_type);
 }
 
 Var cast(const Var& x, DType dtype) {
@@ -129,7 +146,9 @@ Var compute_copy(const Var& weight, DType dtype) {
 Var reshape(const Var& x, const Shape& shape) {
   const Tensor y = x.value().reshape(shape);
   if (const auto& see = y.device().op_observer) see({"reshape", {x.value()}, y});
-  return record("reshape", {x}, y, [from = x.shape()](const Tensor& dy) -> Grads { return {dy.reshape(from)}; });
+  return record(
+      "reshape", {x}, y, [from = x.shape()](const Tensor& dy) -> Grads { return {dy.reshape(from)}; },
+      TakesGradient::of_any_type);
 }
 
 Var concat_channels(const std::vector<Var>& parts) {
@@ -195,27 +214,42 @@ Var sum(const Var& x) {
   });
 }
 
-Var mean(const Var& x) {
-  if (x.value().numel() == 0) throw ArgumentError("mean: x is empty");
-  return scale(sum(x), 1.0 / static_cast<double>(x.value().numel()));
-}
-
-Var mean(const Var& x, Communicator& over) {
-  if (over.size() == 1) return mean(x);
+namespace {
+// On a CPU sum and quotient are f64: the order of the sum is of no account then, and one process and several have the
+// same.
+Var mean_over(const Var& x, Communicator* over) {
   const FunctionScope scope("mean", x.device());
-  const Tensor message = Tensor::empty({2}, x.dtype(), x.device());  // sum, count
+  Tensor terms = x.value().reshape({x.value().numel()});
+  if (x.device().is_cpu() && x.dtype() != DType::f64) {
+    terms = Tensor::empty(terms.shape(), DType::f64, x.device());
+    kernels::cast(x.value().reshape(terms.shape()), terms);
+  }
+  const Tensor message = Tensor::empty({2}, terms.dtype(), x.device());  // sum, count
   Tensor total = message.slice(0, 1), count = message.slice(1, 1);
-  kernels::sum_to(x.value().reshape({x.value().numel()}), total);
+  kernels::sum_to(terms, total);
   kernels::fill(count, static_cast<double>(x.value().numel()));
-  over.all_reduce(message);
-  const Tensor y = binary_value(Binary::div, total, count);
-  return record("mean", {x}, y, [shape = x.shape(), count, to = &over](const Tensor& dy) -> Grads {
-    const Tensor of_all = dy.clone();
-    to->all_reduce(of_all);
-    const Tensor zero = Tensor::zeros({shape.numel()}, dy.dtype(), dy.device());
-    return {binary_value(Binary::add, zero, binary_value(Binary::div, of_all, count)).reshape(shape)};
+  if (over != nullptr) over->all_reduce(message);
+  kernels::binary_forward(Binary::div, total, count, total);
+  Tensor y = Tensor::empty({1}, x.dtype(), x.device()), divisor = Tensor::like(y);
+  kernels::cast(total, y);
+  kernels::cast(count, divisor);
+  return record("mean", {x}, y, [shape = x.shape(), divisor, over](const Tensor& dy) -> Grads {
+    Tensor of_all = dy.clone();
+    if (over != nullptr) over->all_reduce(of_all);
+    kernels::binary_forward(Binary::div, of_all, divisor, of_all);
+    Tensor dx = Tensor::zeros({shape.numel()}, dy.dtype(), dy.device());
+    kernels::binary_forward(Binary::add, dx, of_all, dx);
+    return {dx.reshape(shape)};
   });
 }
+}  // namespace
+
+Var mean(const Var& x) {
+  if (x.value().numel() == 0) throw ArgumentError("mean: x is empty");
+  return mean_over(x, nullptr);
+}
+
+Var mean(const Var& x, Communicator& over) { return over.size() == 1 ? mean(x) : mean_over(x, &over); }
 
 Var dropout(const Var& x, double p, uint64_t seed, uint64_t layer, const Tensor& step, const SampleShare& share) {
   const FunctionScope scope("dropout", x.device());

@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "autograd/sample_sums.h"
 #include "core/error.h"
 #include "core/op_event.h"
 #include "core/op_scope.h"
@@ -27,17 +28,28 @@ void report(const Tensor& x, const Var& weight, const Var& bias, double eps, con
 struct NormBackward {
   Tensor x, weight;
   kernels::RowStatistics statistics;
-  bool affine_wanted;
+  bool affine_wanted, by_sample;
 
-  struct Affine {
-    Tensor dweight, dbias;
-  };
-  Affine affine(const Tensor& dy) const {
-    Affine a;
-    if (!affine_wanted) return a;
-    a = {Tensor::like(weight), Tensor::like(weight)};
-    kernels::layer_norm_backward_weight(dy, x, statistics, a.dweight, a.dbias);
-    return a;
+  NormBackward(const Tensor& normalised, const Var& w, const Var& bias)
+      : x(normalised),
+        weight(w.value()),
+        statistics(statistics_for(x)),
+        affine_wanted(w.needs_grad() || bias.needs_grad()),
+        by_sample(sums_by_sample(w) || sums_by_sample(bias)) {}
+
+  // dweight, dbias
+  std::array<Tensor, 2> affine(const Tensor& dy) const {
+    if (!affine_wanted) return {};
+    const int64_t samples = x.rank() > 1 ? x.dim(0) : 1, rows = statistics.mean.numel() / std::max<int64_t>(1, samples);
+    const auto rows_of = [](const Tensor& t, int64_t row, int64_t count) {
+      return t.reshape({t.numel() / t.dim(-1), t.dim(-1)}).slice(row, count);
+    };
+    return sum_over_samples<2>({weight, weight}, samples, by_sample, [&](int64_t first, int64_t count, auto& parts) {
+      const int64_t row = first * rows, n = count * rows;
+      kernels::layer_norm_backward_weight(rows_of(dy, row, n), rows_of(x, row, n),
+                                          {statistics.mean.slice(row, n), statistics.rstd.slice(row, n)}, parts[0],
+                                          parts[1]);
+    });
   }
 };
 }  // namespace
@@ -45,7 +57,7 @@ struct NormBackward {
 Var layer_norm(const Var& x, const Var& weight, const Var& bias, double eps) {
   const FunctionScope scope("layer_norm", x.device());
   Tensor y = Tensor::like(x.value());
-  NormBackward norm{x.value(), weight.value(), statistics_for(x.value()), weight.needs_grad() || bias.needs_grad()};
+  NormBackward norm(x.value(), weight, bias);
   kernels::layer_norm_forward(x.value(), {weight.value(), bias.value(), eps}, y, norm.statistics);
   report(x.value(), weight, bias, eps, y);
   return record("layer_norm", {x, weight, bias}, y, [norm, dx_wanted = x.needs_grad()](const Tensor& dy) -> Grads {
@@ -62,7 +74,7 @@ Var layer_norm(const Var& x, const Var& weight, const Var& bias, double eps) {
 SumAndNorm add_layer_norm(const Var& x, const Var& branch, const Var& weight, const Var& bias, double eps) {
   const FunctionScope scope("add_layer_norm", x.device());
   Tensor sum = Tensor::like(x.value()), y = Tensor::like(sum);
-  NormBackward norm{sum, weight.value(), statistics_for(sum), weight.needs_grad() || bias.needs_grad()};
+  NormBackward norm(sum, weight, bias);
   kernels::add_layer_norm_forward(x.value(), branch.value(), {weight.value(), bias.value(), eps}, sum, y,
                                   norm.statistics);
   if (const auto& see = y.device().op_observer)

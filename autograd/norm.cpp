@@ -47,8 +47,11 @@ NormStatistics statistics(const Shape& x, const Var& weight, const BatchNormStat
   return batch;
 }
 
-void round_to(const Tensor& from, Tensor& to) {
-  from.dtype() == to.dtype() ? to.copy_from(from) : kernels::cast(from, to);
+Tensor rounded_to(DType dtype, const Tensor& t) {
+  if (t.dtype() == dtype) return t;
+  Tensor rounded = Tensor::empty(t.shape(), dtype, t.device());
+  kernels::cast(t, rounded);
+  return rounded;
 }
 }  // namespace
 
@@ -56,19 +59,23 @@ NormBackward::Sums NormBackward::reduce(const Tensor& dy) const {
   Sums s;
   if (!affine_wanted && !training) return s;
   const kernels::BatchNormParams p{statistics.mean, statistics.var, weight, bias, eps};
-  s.dbias = Tensor::like(weight);
-  s.dweight = Tensor::like(weight);
-  const Tensor* y_mask = mask.defined() ? &mask : nullptr;
-  if (!training || processes == nullptr || !(dx_wanted || residual_wanted)) {
-    kernels::batch_norm_backward_reduce(dy, x, y_mask, p, s.dbias, s.dweight);
-    return s;
+  const bool travels = training && processes != nullptr && (dx_wanted || residual_wanted);
+  const DType dtype = travels || by_sample ? message_dtype(weight) : weight.dtype();
+  s.dbias = Tensor::empty(weight.shape(), dtype, weight.device());
+  s.dweight = Tensor::like(s.dbias);
+  kernels::batch_norm_backward_reduce(dy, x, mask.defined() ? &mask : nullptr, p, s.dbias, s.dweight);
+  s.sum_dy = rounded_to(weight.dtype(), s.dbias);
+  s.sum_dy_xhat = rounded_to(weight.dtype(), s.dweight);
+  if (travels) {
+    const int64_t channels = weight.numel();
+    s.message = Tensor::empty({2 * channels}, dtype, weight.device());
+    s.message.slice(0, channels).copy_from(s.dbias);
+    s.message.slice(channels, channels).copy_from(s.dweight);
   }
-  const int64_t channels = weight.numel();
-  s.message = Tensor::empty({2 * channels}, message_dtype(weight), weight.device());
-  Tensor sum_dy = s.message.slice(0, channels), sum_dy_xhat = s.message.slice(channels, channels);
-  kernels::batch_norm_backward_reduce(dy, x, y_mask, p, sum_dy, sum_dy_xhat);
-  round_to(sum_dy, s.dbias);
-  round_to(sum_dy_xhat, s.dweight);
+  if (!by_sample) {
+    s.dbias = s.sum_dy;
+    s.dweight = s.sum_dy_xhat;
+  }
   return s;
 }
 
@@ -77,11 +84,10 @@ NormBackward::Result NormBackward::apply(const Tensor& dy, const Sums& sums) con
   if (dx_wanted || residual_wanted) {
     const kernels::BatchNormParams p{statistics.mean, statistics.var, weight, bias, eps};
     int64_t count = norm_positions(x.shape());
-    Tensor sum_dy = sums.dbias, sum_dy_xhat = sums.dweight;
+    Tensor sum_dy = sums.sum_dy, sum_dy_xhat = sums.sum_dy_xhat;
     if (sums.message.defined()) {  // of all processes: means rather than sums: the count of all is on the device
       const int64_t channels = weight.numel();
-      Tensor means = Tensor::empty(sums.message.shape(), weight.dtype(), weight.device());
-      round_to(sums.message, means);
+      Tensor means = rounded_to(weight.dtype(), sums.message);
       kernels::binary_forward(kernels::Binary::div, means, statistics.count, means);
       sum_dy = means.slice(0, channels);
       sum_dy_xhat = means.slice(channels, channels);
@@ -114,7 +120,8 @@ Tensor apply_norm(const Tensor& x, const NormStatistics& s, const Var& weight, c
               .affine_wanted = weight.needs_grad() || bias.needs_grad(),
               .residual_wanted = residual.needs_grad(),
               .processes = state.synchronized() ? state.processes : nullptr,
-              .mean_weight_gradient = state.synchronized() && state.mean_weight_gradient};
+              .mean_weight_gradient = state.synchronized() && state.mean_weight_gradient,
+              .by_sample = sums_by_sample(weight) || sums_by_sample(bias)};
   return y;
 }
 
@@ -149,7 +156,7 @@ Var conv_batch_norm(const Var& x, const Var& w, const kernels::ConvGeometry& g, 
   });
   NormBackward norm;
   const Tensor y = apply_norm(z, s, weight, bias, state, residual, relu, x.needs_grad() || w.needs_grad(), norm);
-  const ConvBackward conv{x.value(), w.value(), g, x.needs_grad(), w.needs_grad()};
+  const ConvBackward conv(x, w, g);
   return record("conv_batch_norm", {x, w, weight, bias, residual}, y, [norm, conv](const Tensor& dy) -> Grads {
     const auto [dz, dweight, dbias, dresidual] = norm(dy);
     const auto [dx, dw] = dz.defined() ? conv(dz) : ConvBackward::Result();

@@ -108,8 +108,7 @@ std::vector<Var> batch_norms(const std::vector<NormInput>& inputs) {
     ys.push_back(apply_norm(maps[k], s, i.weight, i.bias, i.state, i.residual, i.relu,
                             i.x.needs_grad() || i.w.needs_grad(), member.norm));
     member.shape = ys.back().shape();
-    if (i.w.defined())
-      member.conv = ConvBackward{i.x.value(), i.w.value(), i.geometry, i.x.needs_grad(), i.w.needs_grad()};
+    if (i.w.defined()) member.conv.emplace(i.x, i.w, i.geometry);
     group->members.push_back(std::move(member));
     read.insert(read.end(), {i.x, i.w, i.weight, i.bias, i.residual});
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "autograd/norm.h"
+#include "autograd/sample_sums.h"
 #include "core/error.h"
 #include "kernels/elementwise.h"
 #include "kernels/norm.h"
@@ -51,9 +52,11 @@ struct NormBackward {
   bool training, dx_wanted, affine_wanted, residual_wanted;
   Communicator* processes;  // whose sums dx needs; nullptr: this one's
   bool mean_weight_gradient;
+  bool by_sample;  // dweight and dbias in f64 (sample_sums.h)
 
   struct Sums {
     Tensor dweight, dbias;
+    Tensor sum_dy, sum_dy_xhat;  // the same in the weight's type
     Tensor message;  // [2C], of this process until the processes have added theirs; undefined where nothing travels
   };
   struct Result {

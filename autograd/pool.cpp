@@ -51,11 +51,14 @@ Var resize(const Var& x, int height, int width, const kernels::ResizeOptions& o)
   Tensor y = Tensor::empty({x.dim(0), height, width, x.dim(3)}, x.dtype(), x.device());
   kernels::resize_forward(x.value(), o, y);
   if (const auto& see = y.device().op_observer) see({"resize", {x.value()}, y, attributes_of(o)});
-  return record("resize", {x}, y, [o, shape_x = x.shape()](const Tensor& dy) -> Grads {
-    Tensor dx = Tensor::empty(shape_x, dy.dtype(), dy.device());
-    kernels::resize_backward(dy, o, dx);
-    return {dx};
-  });
+  return record(
+      "resize", {x}, y,
+      [o, shape_x = x.shape()](const Tensor& dy) -> Grads {
+        Tensor dx = Tensor::empty(shape_x, dy.dtype(), dy.device());
+        kernels::resize_backward(dy, o, dx);
+        return {dx};
+      },
+      TakesGradient::of_any_type);
 }
 
 }  // namespace segrt::autograd

@@ -1,5 +1,6 @@
 #include "autograd/routing.h"
 
+#include "autograd/sample_sums.h"
 #include "core/error.h"
 #include "core/op_event.h"
 #include "core/op_scope.h"
@@ -17,14 +18,20 @@ Var gate(const Var& y, const Var& weight, const Var& bias, Tensor* z_out) {
   if (const auto& see = g.device().op_observer) see({"gate", {y.value(), weight.value(), bias.value()}, g});
   // The map y is not kept: its mean is all that the 1x1 convolution saw of it.
   return record("gate", {y, weight, bias}, g,
-                [pooled, g, weight_v = weight.value(), shape = y.shape(), dtype = y.dtype(), dy_wanted = y.needs_grad(),
-                 dweight_wanted = weight.needs_grad(), dbias_wanted = bias.needs_grad()](const Tensor& dg) -> Grads {
-                  Tensor dy, dweight, dbias;
+                [pooled, g, weight_v = weight.value(), bias_v = bias.value(), shape = y.shape(), dtype = y.dtype(),
+                 dy_wanted = y.needs_grad(), dweight_wanted = weight.needs_grad(), dbias_wanted = bias.needs_grad(),
+                 by_sample = sums_by_sample(weight) || sums_by_sample(bias)](const Tensor& dg) -> Grads {
+                  Tensor dy;
                   if (dy_wanted) dy = Tensor::empty(shape, dtype, dg.device());
-                  if (dweight_wanted) dweight = Tensor::like(weight_v);
-                  if (dbias_wanted) dbias = Tensor::empty({weight_v.dim(0)}, dg.dtype(), dg.device());
                   const auto wanted = [](Tensor& t) { return t.defined() ? &t : nullptr; };
-                  kernels::gate_backward(dg, pooled, g, weight_v, wanted(dy), wanted(dweight), wanted(dbias));
+                  if (by_sample) kernels::gate_backward(dg, pooled, g, weight_v, wanted(dy), nullptr, nullptr);
+                  const auto [dweight, dbias] = sum_over_samples<2>(
+                      {dweight_wanted ? weight_v : Tensor(), dbias_wanted ? bias_v : Tensor()}, shape[0], by_sample,
+                      [&](int64_t first, int64_t count, auto& parts) {
+                        kernels::gate_backward(dg.slice(first, count), pooled.slice(first, count),
+                                               g.slice(first, count), weight_v, by_sample ? nullptr : wanted(dy),
+                                               wanted(parts[0]), wanted(parts[1]));
+                      });
                   return {dy, dweight, dbias};
                 });
 }

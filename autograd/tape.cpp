@@ -32,6 +32,7 @@ struct Var::Node {
   Tensor grad;
   Shape shape;
   bool leaf = false;
+  bool weight = false;                // Var::is_weight
   std::function<void()> on_gradient;  // of a leaf
   std::vector<Copy> copies;           // of a leaf: at most one a type
 };
@@ -41,7 +42,7 @@ Var Var::parameter(Tensor value) {
   v.node_ = std::make_shared<Node>();
   v.node_->op = "parameter";
   v.node_->shape = v.value_.shape();
-  v.node_->leaf = true;
+  v.node_->leaf = v.node_->weight = true;
   return v;
 }
 
@@ -64,7 +65,15 @@ void Var::clear_grad() {
   if (node_) node_->grad = Tensor();
 }
 
+void Var::round_grad() {
+  if (!grad().defined() || grad().dtype() != DType::f64 || value_.dtype() == DType::f64) return;
+  Tensor rounded = Tensor::like(value_);
+  kernels::cast(grad(), rounded);
+  set_grad(std::move(rounded));
+}
+
 bool Var::is_parameter() const { return node_ && node_->leaf; }
+bool Var::is_weight() const { return node_ && node_->weight; }
 
 Var::Copy* Var::find_copy(DType dtype) const {
   if (!is_parameter()) return nullptr;
@@ -113,7 +122,7 @@ bool recording(const std::vector<Var>& inputs) {
                      [](const Var& v) { return v.needs_grad() && v.device().grad_enabled(); });
 }
 
-Var record(std::string_view op, const std::vector<Var>& inputs, Tensor y, BackwardFn backward) {
+Var record(std::string_view op, const std::vector<Var>& inputs, Tensor y, BackwardFn backward, TakesGradient takes) {
   Var result(std::move(y));
   if (!recording(inputs)) return result;
   result.node_ = std::make_shared<Var::Node>();
@@ -123,15 +132,27 @@ Var record(std::string_view op, const std::vector<Var>& inputs, Tensor y, Backwa
   result.node_->backward = std::move(backward);
   result.node_->inputs.reserve(inputs.size());
   for (const Var& input : inputs) result.node_->inputs.push_back(input.node_);
+  result.node_->weight =
+      takes == TakesGradient::of_any_type &&
+      std::all_of(inputs.begin(), inputs.end(), [](const Var& v) { return !v.defined() || v.is_weight(); });
   return result;
 }
 
 Tensor reuse_or_like(const Tensor& dy) { return dy.use_count() == 1 ? dy : Tensor::like(dy); }
 
 namespace {
+// A weight's gradient may be a sum in f64 where one operator reads it and f32 where another does.
+Tensor as_double(const Tensor& t) {
+  Tensor wide = Tensor::empty(t.shape(), DType::f64, t.device());
+  kernels::cast(t, wide);
+  return wide;
+}
+
 void accumulate(Tensor& slot, Tensor grad) {
   if (!slot.defined()) {
     slot = std::move(grad);
+  } else if (slot.dtype() != grad.dtype() && (slot.dtype() == DType::f64 || grad.dtype() == DType::f64)) {
+    slot.dtype() == DType::f64 ? accumulate(slot, as_double(grad)) : accumulate(slot = as_double(slot), grad);
   } else if (slot.use_count() == 1) {
     kernels::add_scaled(slot, 1, grad, 1, slot);
   } else if (grad.use_count() == 1) {

@@ -15,6 +15,8 @@ namespace segrt {
 // Gradients in input order; an undefined tensor where an input needs none.
 using Grads = std::vector<Tensor>;
 using BackwardFn = std::function<Grads(const Tensor& dy)>;
+// What types of dy a backward pass takes: that of its value, or also f64 and hands on f64 (autograd/sample_sums.h).
+enum class TakesGradient : uint8_t { of_value, of_any_type };
 
 class Var {
  public:
@@ -35,6 +37,8 @@ class Var {
   const Tensor& grad() const;
   void set_grad(Tensor grad);
   void clear_grad();
+  // Rounds a leaf's gradient that is a sum in f64 (autograd/sample_sums.h) to the value's type.
+  void round_grad();
   // f is called in every backward pass that comes by this leaf, once its gradient of that pass is complete, while the
   // pass goes on: what follows may overlap with it. Empty: nobody is.
   void on_gradient(std::function<void()> f) const;
@@ -46,6 +50,8 @@ class Var {
   // has moved on.
   Var rounded(DType dtype) const;
   bool is_parameter() const;
+  // A parameter, or made of parameters alone by operators that take gradients of any type: nothing of a batch is in it.
+  bool is_weight() const;
   // That copy, if there is one and it is that of the current value; whoever then writes both (an optimizer) says so.
   Tensor current_copy(DType dtype) const;
   void copy_is_current(DType dtype) const;
@@ -55,7 +61,7 @@ class Var {
   struct Node;
   struct Copy;
   Copy* find_copy(DType dtype) const;
-  friend Var record(std::string_view, const std::vector<Var>&, Tensor, BackwardFn);
+  friend Var record(std::string_view, const std::vector<Var>&, Tensor, BackwardFn, TakesGradient);
   friend void backward(const Var&, const Tensor&);
 
   Tensor value_;
@@ -65,7 +71,8 @@ class Var {
 // The result of operator `op` with value y. Keeps `backward` and links to the inputs when some input needs a gradient
 // and the device's grad_enabled() is set; else a constant. The closure captures tensors, never the Var of its own
 // output: that would leak.
-Var record(std::string_view op, const std::vector<Var>& inputs, Tensor y, BackwardFn backward);
+Var record(std::string_view op, const std::vector<Var>& inputs, Tensor y, BackwardFn backward,
+           TakesGradient takes = TakesGradient::of_value);
 
 // True when an operator over these inputs will be recorded: whether it must keep what its backward pass needs.
 bool recording(const std::vector<Var>& inputs);

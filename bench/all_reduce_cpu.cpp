@@ -29,6 +29,7 @@ namespace {
 struct Arguments {
   std::vector<std::string> models{"dabnet_e", "dynamic_raw_l16", "drn_d_22", "dgmn2_tiny_fpn"};
   std::vector<double> bucket_mb{1, 2, 4, 8, 16, 32};
+  double in_place_mb = static_cast<double>(train::DataParallel::Options{}.in_place_bytes) / (1 << 20);
   int rounds = 15;
   std::string note, json;
 };
@@ -108,15 +109,19 @@ nlohmann::json measure(const std::string& name, const Arguments& a, Communicator
          .bucket_mb = mb,
          .parallel = std::make_unique<train::DataParallel>(
              *model, processes,
-             train::DataParallel::Options{.sync_bn = false, .bucket_bytes = static_cast<int64_t>(mb * (1 << 20))})});
+             train::DataParallel::Options{.sync_bn = false,
+                                          .bucket_bytes = static_cast<int64_t>(mb * (1 << 20)),
+                                          .in_place_bytes = static_cast<int64_t>(a.in_place_mb * (1 << 20))})});
   constexpr int kWarmup = 2;  // buckets are planned by the first
   for (int round = -kWarmup; round < a.rounds; ++round)
     for (size_t k = 0; k < ways.size(); ++k) {
       // In turns and each round from another on, after a rest: a neighbour on the machine slows all of them alike.
       Way& way = ways[(k + static_cast<size_t>(round + kWarmup)) % ways.size()];
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      // As a backward pass leaves them: each the only owner of its memory.
       if (way.parallel != nullptr)
-        for (size_t i = 0; i < gradients.parameters.size(); ++i) gradients.parameters[i].set_grad(gradients.tensors[i]);
+        for (size_t i = 0; i < gradients.parameters.size(); ++i)
+          gradients.parameters[i].set_grad(gradients.tensors[i].clone());
       const double ms = slowest_ms(processes, [&] { sum(way, gradients, processes); });
       if (round >= 0) way.ms.push_back(ms);
     }
@@ -180,6 +185,9 @@ int main(int argc, char** argv) {
   app.add_option("--models", a.models, "networks whose gradients are summed")->delimiter(',')->capture_default_str();
   app.add_option("--bucket-mb", a.bucket_mb, "sizes of buckets")
       ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--in-place-mb", a.in_place_mb, "gradients from this size on travel without a copy")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   app.add_option("--rounds", a.rounds, "measurements of each, of which the median counts")

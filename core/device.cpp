@@ -10,6 +10,17 @@
 
 namespace segrt {
 
+void OpObserver::operator()(const OpEvent& event) const {
+  if (running_) return;
+  struct Running {
+    bool& on;
+    explicit Running(bool& flag) : on(flag) { on = true; }
+    ~Running() { on = false; }
+  };
+  const Running running(running_);
+  f_(event);
+}
+
 Device::Device(DeviceKind kind, std::string name, std::string description)
     : kind_(kind), name_(std::move(name)), description_(std::move(description)) {}
 Device::~Device() = default;

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <typeindex>
 #include <unordered_map>
+#include <utility>
 
 #include "core/shape.h"
 
@@ -35,6 +36,21 @@ struct LayerEvent {
   const Tensor& output;
   int64_t parameters = 0;
   int64_t multiply_adds = 0;
+};
+
+// Device::op_observer. Operators that the function runs itself, a copy of what it is shown, are not reported to it.
+class OpObserver {
+ public:
+  OpObserver& operator=(std::function<void(const OpEvent&)> f) {
+    f_ = std::move(f);
+    return *this;
+  }
+  explicit operator bool() const { return static_cast<bool>(f_); }
+  void operator()(const OpEvent& event) const;
+
+ private:
+  std::function<void(const OpEvent&)> f_;
+  mutable bool running_ = false;
 };
 
 class Device {
@@ -106,12 +122,15 @@ class Device {
   // Same bits in every run: forbids float atomics and algorithms whose order of summation varies.
   bool deterministic() const { return deterministic_; }
   void set_deterministic(bool on) { deterministic_ = on; }
+  // Whether gradients of f32 weights are f64 sums of their samples' parts (autograd/sample_sums.h).
+  bool sums_by_sample() const { return sums_by_sample_; }
+  void set_sums_by_sample(bool on) { sums_by_sample_ = on; }
 
   // Called by nn layers after each forward when set.
   std::function<void(const LayerEvent&)> observer;
   // Called by the operators of forward passes when set, with what they read, wrote and were told. Whoever sets it sees
   // every operator that may run: nothing is skipped because of the values at hand, as under set_runs_every_body.
-  std::function<void(const OpEvent&)> op_observer;
+  OpObserver op_observer;
 
  protected:
   Device(DeviceKind kind, std::string name, std::string description);
@@ -123,6 +142,7 @@ class Device {
   std::atomic<uint64_t> next_storage_id_{1};
   bool grad_enabled_ = true;
   bool deterministic_ = false;
+  bool sums_by_sample_ = false;
   bool runs_every_body_ = false;
   std::unordered_map<std::type_index, std::shared_ptr<void>> states_;
 };

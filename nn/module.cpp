@@ -51,6 +51,10 @@ void Module::set_sample_share(const SampleShare& share) {
   visit_modules([&share](const std::string&, Module& m) { m.sample_share_ = share; });
 }
 
+void Module::round_grads() {
+  visit_parameters([](const std::string&, Parameter& p) { p.var.round_grad(); });
+}
+
 void Module::clear_grads() {
   visit_parameters([](const std::string&, Parameter& p) { p.var.clear_grad(); });
 }

@@ -56,6 +56,7 @@ class Module {
   void set_sample_share(const SampleShare& share);
   const SampleShare& sample_share() const { return sample_share_; }
   void clear_grads();
+  void round_grads();  // Var::round_grad of every parameter
   int64_t parameter_count();  // elements of all parameters, trained or not
   // From the root: "layer3.0.conv1"; of a root, its own name or "network". For scopes, whose trees are complete.
   const std::string& path() const;

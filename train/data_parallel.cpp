@@ -64,12 +64,20 @@ void DataParallel::arrive(size_t i) {
   slot.code = gradient.defined() ? code_of(gradient.dtype()) : kNoGradient;
   if (slot.bucket == kNoBucket) return;
   Bucket& bucket = buckets_[slot.bucket];
-  Tensor part = bucket.flat.slice(slot.offset, slot.var.value().numel());
-  if (slot.code == code_of(bucket.dtype)) {
-    part.copy_from(gradient.reshape(part.shape()));
-    slot.var.clear_grad();  // its memory serves the rest of the backward pass
+  const bool as_planned = slot.code == code_of(bucket.dtype);
+  if (bucket.in_place && as_planned) {
+    bucket.flat = gradient.use_count() == 1 ? gradient : gradient.clone();
+    slot.var.clear_grad();
+  } else if (bucket.in_place) {
+    bucket.flat = Tensor::zeros(slot.var.shape(), bucket.dtype, slot.var.device());
   } else {
-    part.fill_zero();
+    Tensor part = bucket.flat.slice(slot.offset, slot.var.value().numel());
+    if (as_planned) {
+      part.copy_from(gradient.reshape(part.shape()));
+      slot.var.clear_grad();  // its memory serves the rest of the backward pass
+    } else {
+      part.fill_zero();
+    }
   }
   --bucket.missing;
   start_complete();
@@ -81,11 +89,16 @@ void DataParallel::start_complete() {
     buckets_[next_].sum = processes_.all_reduce_async(buckets_[next_].flat, fmt::format("bucket {}", next_));
 }
 
+bool DataParallel::travels_in_place(int64_t bytes) const {
+  const bool on_cpu = slots_.front().var.device().is_cpu();
+  return bytes >= (on_cpu ? options_.in_place_bytes : std::max(options_.in_place_bytes, options_.bucket_bytes));
+}
+
 void DataParallel::plan(const std::vector<int64_t>& codes) {
   buckets_.clear();
   std::map<DType, Bucket> open;
   const auto close = [this](Bucket& bucket, int64_t count) {
-    bucket.flat = Tensor::zeros({count}, bucket.dtype, slots_.front().var.device());
+    if (!bucket.in_place) bucket.flat = Tensor::zeros({count}, bucket.dtype, slots_.front().var.device());
     for (const size_t i : bucket.slots) slots_[i].bucket = buckets_.size();
     bucket.missing = bucket.slots.size();
     buckets_.push_back(std::move(bucket));
@@ -95,7 +108,16 @@ void DataParallel::plan(const std::vector<int64_t>& codes) {
     slots_[i].bucket = kNoBucket;
     if (codes[i] == kNoGradient) continue;
     const DType dtype = dtype_of_code(codes[i]);
-    Bucket& bucket = open.try_emplace(dtype, Bucket{.dtype = dtype, .flat = {}, .slots = {}, .sum = {}}).first->second;
+    const int64_t bytes = slots_[i].var.value().numel() * static_cast<int64_t>(size_of(dtype));
+    if (travels_in_place(bytes)) {
+      slots_[i].offset = 0;
+      Bucket alone{.dtype = dtype, .in_place = true, .flat = {}, .slots = {i}, .sum = {}};
+      close(alone, 0);
+      continue;
+    }
+    Bucket& bucket =
+        open.try_emplace(dtype, Bucket{.dtype = dtype, .in_place = false, .flat = {}, .slots = {}, .sum = {}})
+            .first->second;
     int64_t& count = counts[dtype];
     slots_[i].offset = count;
     bucket.slots.push_back(i);
@@ -149,8 +171,10 @@ void DataParallel::collect(const std::vector<int64_t>& codes) {
     }
     const DType dtype = dtype_of_code(codes[i]);
     if (slot.bucket != kNoBucket && buckets_[slot.bucket].dtype == dtype) {
-      const Tensor& flat = buckets_[slot.bucket].flat;
-      slot.var.set_grad(flat.slice(slot.offset, slot.var.value().numel()).reshape(slot.var.shape()));
+      const Bucket& bucket = buckets_[slot.bucket];
+      slot.var.set_grad(bucket.in_place
+                            ? bucket.flat
+                            : bucket.flat.slice(slot.offset, slot.var.value().numel()).reshape(slot.var.shape()));
       continue;
     }
     // The first time, and where something has changed: as it is, and in a bucket from the next time on.
@@ -177,6 +201,7 @@ void DataParallel::abandon() {
   for (Bucket& bucket : buckets_) {
     bucket.sum.wait();
     bucket.missing = bucket.slots.size();
+    if (bucket.in_place) bucket.flat = Tensor();
   }
   next_ = 0;
 }

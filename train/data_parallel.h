@@ -27,6 +27,9 @@ class DataParallel {
     bool mean_weight_gradient = false;         // autograd::BatchNormState
     bool batched_norms = true;                 // norms that do not depend on one another share messages
     int64_t bucket_bytes = int64_t{16} << 20;  // gradients travel in messages of about this size
+    // On a CPU gradients of this size and more travel alone, from where they lie: a message costs less than a copy. On
+    // a GPU, where it is the other way round, those that fill a bucket.
+    int64_t in_place_bytes = int64_t{512} << 10;
   };
   // From now on the model's batch norms, losses and random numbers are those of a part of a batch: sample n of process
   // r is sample n * size + r of the batch of all, as data::Loader deals them. Model and communicator must outlive this
@@ -67,13 +70,15 @@ class DataParallel {
   };
   struct Bucket {
     DType dtype;
-    Tensor flat;
+    bool in_place;  // it is the gradient of its one slot
+    Tensor flat;    // undefined, in place: not arrived
     std::vector<size_t> slots;
     size_t missing = 0;  // slots that have not arrived
     Communication sum;
   };
 
   void arrive(size_t slot);
+  bool travels_in_place(int64_t bytes) const;
   void start_complete();
   void plan(const std::vector<int64_t>& codes);
   std::vector<int64_t> agreed_codes();

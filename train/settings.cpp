@@ -177,7 +177,10 @@ void parallel_settings(const Config& config, TrainSettings& s) {
   s.parallel.sync_bn = train.boolean("sync_bn", {.fallback = true});
   s.parallel.mean_weight_gradient =
       train.choice("sync_bn_scale_gradient", {"sum", "mean"}, {.fallback = "sum"}) == "mean";
-  s.parallel.batched_norms = train.boolean("sync_bn_batched", {.fallback = true});
+  // Norms in one message add gradients of some maps in another order than one process does.
+  s.parallel.batched_norms = train.boolean("sync_bn_batched", {.fallback = !s.sums_by_sample});
+  if (s.sums_by_sample && s.parallel.batched_norms)
+    throw train.error("sync_bn_batched", "false with train.sums_by_sample", "true");
   s.parallel.bucket_bytes =
       static_cast<int64_t>(train.number("bucket_mb", {.fallback = 16, .max = 1024, .above = 0}) * (1 << 20));
   s.comm_timeout_s = train.number("comm_timeout", {.fallback = 600, .above = 0});
@@ -217,6 +220,10 @@ TrainSettings train_settings(const Config& config) {
                    "a precision other than \"f16\"");
   s.seed = static_cast<uint64_t>(train.integer("seed", {.fallback = 1, .min = 0}));
   s.deterministic = train.boolean("deterministic", {.fallback = true});
+  s.sums_by_sample = train.boolean("sums_by_sample", {.fallback = false});
+  if (s.sums_by_sample && s.precision != DType::f32)
+    throw train.error("sums_by_sample", "false with a precision of 16 bits, whose gradients are not summed in f64",
+                      "true");
   s.capture = train.boolean("capture", {.fallback = true});
   s.checkpoint_every_steps = train.integer("checkpoint_every_steps", {.fallback = 0, .min = 0});
   s.checkpoint_every =

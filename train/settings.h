@@ -33,6 +33,7 @@ struct TrainSettings {
   bool tf32 = false;             // f32 products in TF32 on a GPU
   uint64_t seed = 1;             // of the initial weights
   bool deterministic = false;
+  bool sums_by_sample = false;  // Device::sums_by_sample
   bool capture = true;                 // whole steps as graphs, on devices that have them
   int checkpoint_every = 1;            // epochs; 0: off
   int64_t checkpoint_every_steps = 0;  // 0: off

@@ -39,6 +39,9 @@ Trainer::Trainer(const Config& config, Device& device, RunDirectory run, const M
       eval_settings_(eval_settings(config)),
       processes_(processes != nullptr && processes->size() > 1 ? processes : nullptr) {
   device_.set_deterministic(settings_.deterministic);
+  if (settings_.sums_by_sample && !device_.is_cpu())
+    throw config_.error("train.sums_by_sample", "false on a GPU, whose sums are f32", "true");
+  device_.set_sums_by_sample(settings_.sums_by_sample);
   set_f32_products(device_, settings_.tf32);
   train_set_ = make_dataset(config, "train");
   val_set_ = make_dataset(config, "val");

@@ -80,6 +80,7 @@ void TrainingStep::eager(const Tensor& x, const Tensor& labels, const Tensor& ow
     const FunctionScope scope("sum_gradients", device);
     parallel_->finish();
   }
+  model_.round_grads();
   const FunctionScope scope("optimizer_step", device);
   optimizer_.step();
   if (average_ != nullptr) average_->update(optimizer_.skip());

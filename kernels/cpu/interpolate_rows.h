@@ -58,9 +58,10 @@ void interpolate_row(const T* x, const AxisView& axis, int64_t i, const RowLayou
 template <typename T, typename A, typename AddRow>
 void transpose_rows(const AxisView& axis, int64_t batch, const RowLayout& layout, A scale, T* dx,
                     const AddRow& add_row) {
-  constexpr int64_t kChunksWanted = 64;
-  const int64_t rows = std::clamp<int64_t>(batch * axis.in / kChunksWanted, 1, axis.in);  // of one chunk
-  const int64_t chunks = (axis.in + rows - 1) / rows;                                     // of one image
+  // Of one image, whatever the batch: the chunks decide the order of the sums.
+  constexpr int64_t kChunksWanted = 32;
+  const int64_t rows = std::max<int64_t>(1, axis.in / kChunksWanted);  // of one chunk
+  const int64_t chunks = (axis.in + rows - 1) / rows;
   const int64_t size = layout.size();
   std::vector<A> sums(static_cast<size_t>(batch * chunks * (rows + 1) * size));
   parallel_ranges(batch * chunks, 1, [&](int64_t begin, int64_t end) {

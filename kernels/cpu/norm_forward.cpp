@@ -60,6 +60,13 @@ T rounded(double statistic) {
   return static_cast<T>(statistic);
 }
 
+// Of a biased variance over so many positions; the same bits here and in what processes combine.
+double unbiased_correction(double count) { return count > 1 ? count / (count - 1) : 1; }
+template <typename T>
+T unbiased(T var, double correction) {
+  return static_cast<T>(static_cast<double>(var) * correction);
+}
+
 // s1[i] += d, s2[i] += d^2 with d = x[i] - shift[i], for i < n of kRows rows `step` apart: several at once, so that the
 // sums are loaded and stored less often than the data.
 template <int kRows, typename T, typename Acc>
@@ -220,13 +227,12 @@ void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tenso
     }
   };
   messages.dtype() == DType::f64 ? add_rows.template operator()<double>() : add_rows.template operator()<float>();
-  const double n = std::max(positions, 1.0), unbias = positions > 1 ? 1 / (positions - 1) : 1;
+  const double n = std::max(positions, 1.0), correction = unbiased_correction(positions);
   const auto write = [&]<typename T>() {
     for (int64_t c = 0; c < channels; ++c) {
-      const double sum = m2s[static_cast<size_t>(c)];
       mean.data<T>()[c] = rounded<T>(means[static_cast<size_t>(c)]);
-      var.data<T>()[c] = rounded<T>(sum / n);
-      unbiased_var.data<T>()[c] = static_cast<T>(sum * unbias);
+      var.data<T>()[c] = rounded<T>(m2s[static_cast<size_t>(c)] / n);
+      unbiased_var.data<T>()[c] = unbiased(var.data<T>()[c], correction);
     }
     count.data<T>()[0] = static_cast<T>(positions);
   };
@@ -235,15 +241,15 @@ void batch_norm_combine(const Tensor& messages, Tensor& mean, Tensor& var, Tenso
 
 void batch_norm_update_running(const Tensor& mean, const Tensor& var, int64_t count, double momentum,
                                Tensor& running_mean, Tensor& running_var) {
-  const double unbias = count > 1 ? static_cast<double>(count) / static_cast<double>(count - 1) : 1.0;
+  const double correction = unbiased_correction(static_cast<double>(count));
   const auto update = [&]<typename T>() {
-    const T rate = static_cast<T>(momentum), correction = static_cast<T>(unbias);
+    const T rate = static_cast<T>(momentum);
     const T *m = mean.data<T>(), *v = var.data<T>();
     T *rm = running_mean.data<T>(), *rv = running_var.data<T>();
     for (int64_t c = 0; c < mean.numel(); ++c) {
       if (!std::isfinite(m[c]) || !std::isfinite(v[c])) continue;
       rm[c] += rate * (m[c] - rm[c]);
-      rv[c] += rate * (v[c] * correction - rv[c]);
+      rv[c] += rate * (unbiased(v[c], correction) - rv[c]);
     }
   };
   mean.dtype() == DType::f64 ? update.template operator()<double>() : update.template operator()<float>();

@@ -208,6 +208,15 @@ TEST_CASE_FIXTURE(Fixture, "conv_batch_norm in training and with frozen statisti
         }
 }
 
+TEST_CASE_FIXTURE(Fixture, "who watches operators may use some itself") {
+  std::vector<Tensor> seen;
+  cpu->op_observer = [&](const OpEvent& e) { seen.push_back(relu(e.output.clone()).value()); };
+  relu(input({2, 3}));
+  CHECK(seen.size() == 1);
+  cpu->op_observer = [](const OpEvent& e) { throw Error(e.op); };
+  for (int time = 0; time < 2; ++time) CHECK_THROWS_WITH_AS(relu(input({2, 3})), "unary", Error);
+}
+
 TEST_CASE_FIXTURE(Fixture, "operators of several parts show them to who watches") {
   std::vector<std::string> seen;
   cpu->op_observer = [&](const OpEvent& e) { seen.emplace_back(e.op); };

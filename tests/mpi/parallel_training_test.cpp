@@ -101,6 +101,7 @@ void compute_gradients(models::Model& model, const Batch& batch, int64_t step, t
   backward(loss.total);
   loss = {};
   if (parallel != nullptr) parallel->finish();
+  model.round_grads();
   model.visit_parameters([&](const std::string&, nn::Parameter& p) {
     double sum = 0;
     if (p.var.grad().defined())
@@ -277,6 +278,16 @@ void check_equal(const Job& job, const Result& together, const Result& alone) {
     MESSAGE(name, " ", to_string(job.dtype), " ", job.split.count, " of ", job.split.total, ": loss ", c.loss,
             ", gradient norms ", c.gradient, " (", worst, ", step ", c.worst / names.size(), ")");
 }
+
+// Three steps on end, of every split.
+void check_equal(std::vector<Job> jobs, const std::vector<Split>& splits, Device& device) {
+  const std::vector<Result> alone = train_alone(jobs, device);
+  for (size_t i = 0; i < jobs.size(); ++i)
+    for (const Split& split : splits) {
+      jobs[i].split = split;
+      check_equal(jobs[i], train_together(jobs[i], device), alone[i]);
+    }
+}
 }  // namespace
 
 TEST_CASE("several processes train as one process with all their samples") {
@@ -284,16 +295,25 @@ TEST_CASE("several processes train as one process with all their samples") {
   const std::vector<Split> splits = splits_of_world();
   std::vector<Job> jobs;
   for (const Family& family : kFamilies) jobs.push_back(training(family, DType::f64, splits[0]));
-  const std::vector<Result> alone = train_alone(jobs, *cpu);
-  for (size_t i = 0; i < jobs.size(); ++i)
-    for (const Split& split : splits) {
-      jobs[i].split = split;
-      check_equal(jobs[i], train_together(jobs[i], *cpu), alone[i]);
-    }
+  check_equal(jobs, splits, *cpu);
 }
 
-// Weights differ in last bits behind a step, since sums of their gradients do. From there on these untrained networks
-// differ by up to 1e-2 in single norms: over three steps on end 1e-5 is not met in float32 (docs/scale_out.md).
+// Not a bit differs where this was written, but for the printed loss. With shared messages of batch norms gradients of
+// some maps are added in another order (autograd/norm_group.h).
+TEST_CASE("several processes train as one process in float32, with gradients summed by samples") {
+  const auto cpu = Device::create("cpu");
+  cpu->set_sums_by_sample(true);
+  const std::vector<Split> splits = splits_of_world();
+  std::vector<Job> jobs;
+  for (const Family& family : kFamilies) {
+    jobs.push_back(training(family, DType::f32, splits[0]));
+    jobs.back().options.batched_norms = false;
+  }
+  check_equal(jobs, splits, *cpu);
+}
+
+// With sums of gradients as kernels have them, weights differ in last bits behind a step. From there on these untrained
+// networks differ by up to 1e-2 in single norms (docs/scale_out.md).
 TEST_CASE("several processes train as one process in float32, from the same weights in every step") {
   const auto cpu = Device::create("cpu");
   const std::vector<Split> splits = splits_of_world();

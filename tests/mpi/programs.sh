@@ -76,6 +76,14 @@ for rank in 1 2; do [ -s "$work/many/ranks/$rank/samples.txt" ] || fail "no samp
 sample_order many >"$work/many.txt"
 sample_order one | cmp - "$work/many.txt" || fail "other samples than one process has"
 
+# With gradients summed by samples, the weights of one process to the last bit.
+for processes in 1 2 3; do
+  train $processes summed$processes --set train.sums_by_sample=true || fail "gradients summed by samples"
+  "$(dirname "$segtrain")/segmodel" convert "$work/summed$processes/checkpoints/latest.safetensors" \
+    "$work/$processes.pth" >"$work/log" 2>&1 || fail "weights of a run"
+  cmp "$work/1.pth" "$work/$processes.pth" || fail "$processes processes have other weights than one"
+done
+
 # A profile: a trace of each process, with the messages of both communicators.
 train 2 profiled --profile "$work/trace.json" --profile-runs 1 || fail "a profile of 2 processes"
 for trace in trace.json trace.1.json; do

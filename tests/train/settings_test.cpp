@@ -41,6 +41,19 @@ TEST_CASE("the length of training is given in epochs or in iterations") {
         "x.toml:4: train.schedule_per: expected \"iteration\" with train.iterations, got \"epoch\"");
 }
 
+TEST_CASE("gradients summed by samples go with float32, and with a message for each norm") {
+  const std::string head = "[train]\nepochs = 1\nbatch = 1\n";
+  const auto settings = [&](const std::string& more) { return train::train_settings(Config::parse(head + more, "x.toml")); };
+  CHECK_FALSE(settings("").sums_by_sample);
+  CHECK(settings("").parallel.batched_norms);
+  CHECK(settings("sums_by_sample = true").sums_by_sample);
+  CHECK_FALSE(settings("sums_by_sample = true").parallel.batched_norms);
+  CHECK(refusal(head + "sums_by_sample = true\nsync_bn_batched = true\n") ==
+        "x.toml:5: train.sync_bn_batched: expected false with train.sums_by_sample, got true");
+  CHECK(refusal(head + "sums_by_sample = true\nprecision = \"bf16\"\n").find("train.sums_by_sample: expected false") !=
+        std::string::npos);
+}
+
 TEST_CASE("the saved configuration of a run by iterations reads back") {
   const Config config =
       Config::parse("[train]\niterations = 5\nbatch = 1\nlr_factors = { gate_conv = 2.5 }\n", "x.toml");
