@@ -43,7 +43,9 @@ TEST_CASE("the length of training is given in epochs or in iterations") {
 
 TEST_CASE("gradients summed by samples go with float32, and with a message for each norm") {
   const std::string head = "[train]\nepochs = 1\nbatch = 1\n";
-  const auto settings = [&](const std::string& more) { return train::train_settings(Config::parse(head + more, "x.toml")); };
+  const auto settings = [&](const std::string& more) {
+    return train::train_settings(Config::parse(head + more, "x.toml"));
+  };
   CHECK_FALSE(settings("").sums_by_sample);
   CHECK(settings("").parallel.batched_norms);
   CHECK(settings("sums_by_sample = true").sums_by_sample);
