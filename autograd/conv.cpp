@@ -72,8 +72,6 @@ Tensor as_rows(const Tensor& x) {
   return x.reshape({in == 0 ? 0 : x.numel() / in, in});
 }
 
-int64_t samples_of(const Shape& x) { return x.rank() > 1 ? x[0] : 1; }
-
 Shape with_channels(const Shape& shape, int64_t channels) {
   std::vector<int64_t> dims(shape.dims().begin(), shape.dims().end());
   dims.back() = channels;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "autograd/conv_backward.h"
+#include "autograd/converted.h"
 #include "autograd/sample_sums.h"
 #include "core/error.h"
 #include "core/op_event.h"
@@ -59,12 +60,7 @@ struct SampledGradients {
     const auto wanted = [](Tensor& t) { return t.defined() ? &t : nullptr; };
     kernels::deform_unfold_backward(s.input(), first_row, dcolumns, {wanted(dx_sum), wanted(doffset), wanted(dmask)});
   }
-  Tensor dx(DType dtype) const {
-    if (!dx_sum.defined() || dx_sum.dtype() == dtype) return dx_sum;
-    Tensor rounded = Tensor::empty(dx_sum.shape(), dtype, dx_sum.device());
-    kernels::cast(dx_sum, rounded);
-    return rounded;
-  }
+  Tensor dx(DType dtype) const { return dx_sum.defined() ? converted(dx_sum, dtype) : dx_sum; }
 };
 
 // The product of columns with weights, as a convolution whose window is all of a position's columns: it finds the
@@ -218,6 +214,9 @@ Var deform_conv2d(const Var& x, const Var& offset, const Var& mask, const Var& w
                  bias_gradient = BiasGradient(bias)](const Tensor& dy) -> Grads {
                   const DType dtype = conv.w.dtype(), wide = dtype == DType::f64 ? DType::f64 : DType::f32;
                   Tensor dw;
+                  if (dw_wanted && !dw_by_sample) dw = Tensor::empty(conv.w.shape(), wide, dy.device());
+                  SampledGradients gradients(conv.sampled);
+                  conv.backward(dy, dw, gradients);
                   if (dw_by_sample)
                     dw = sum_over_samples<1>({conv.w}, dy.dim(0), true, [&](int64_t n, int64_t count, auto& parts) {
                       const DeformConv part(conv.sampled.part(n, count), conv.w, options);
@@ -225,14 +224,7 @@ Var deform_conv2d(const Var& x, const Var& offset, const Var& mask, const Var& w
                       part.backward(dy.slice(n, count), parts[0], none);
                     })[0];
                   else if (dw_wanted)
-                    dw = Tensor::empty(conv.w.shape(), wide, dy.device());
-                  SampledGradients gradients(conv.sampled);
-                  Tensor dw_of_all = dw_by_sample ? Tensor() : dw;
-                  conv.backward(dy, dw_of_all, gradients);
-                  if (dw_wanted && !dw_by_sample && dtype != wide) {
-                    dw = Tensor::like(conv.w);
-                    kernels::cast(dw_of_all, dw);
-                  }
+                    dw = converted(dw, dtype);
                   return {gradients.dx(dtype), gradients.doffset, gradients.dmask, dw, bias_gradient(dy)};
                 });
 }

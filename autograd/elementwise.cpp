@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "autograd/converted.h"
 #include "autograd/sample_sums.h"
 #include "core/error.h"
 #include "core/op_event.h"
@@ -219,20 +220,14 @@ namespace {
 // same.
 Var mean_over(const Var& x, Communicator* over) {
   const FunctionScope scope("mean", x.device());
-  Tensor terms = x.value().reshape({x.value().numel()});
-  if (x.device().is_cpu() && x.dtype() != DType::f64) {
-    terms = Tensor::empty(terms.shape(), DType::f64, x.device());
-    kernels::cast(x.value().reshape(terms.shape()), terms);
-  }
+  const Tensor terms = converted(x.value().reshape({x.value().numel()}), x.device().is_cpu() ? DType::f64 : x.dtype());
   const Tensor message = Tensor::empty({2}, terms.dtype(), x.device());  // sum, count
   Tensor total = message.slice(0, 1), count = message.slice(1, 1);
   kernels::sum_to(terms, total);
   kernels::fill(count, static_cast<double>(x.value().numel()));
   if (over != nullptr) over->all_reduce(message);
   kernels::binary_forward(Binary::div, total, count, total);
-  Tensor y = Tensor::empty({1}, x.dtype(), x.device()), divisor = Tensor::like(y);
-  kernels::cast(total, y);
-  kernels::cast(count, divisor);
+  const Tensor y = converted(total, x.dtype()), divisor = converted(count, x.dtype());
   return record("mean", {x}, y, [shape = x.shape(), divisor, over](const Tensor& dy) -> Grads {
     Tensor of_all = dy.clone();
     if (over != nullptr) over->all_reduce(of_all);

@@ -40,7 +40,7 @@ struct NormBackward {
   // dweight, dbias
   std::array<Tensor, 2> affine(const Tensor& dy) const {
     if (!affine_wanted) return {};
-    const int64_t samples = x.rank() > 1 ? x.dim(0) : 1, rows = statistics.mean.numel() / std::max<int64_t>(1, samples);
+    const int64_t samples = samples_of(x.shape()), rows = statistics.mean.numel() / std::max<int64_t>(1, samples);
     const auto rows_of = [](const Tensor& t, int64_t row, int64_t count) {
       return t.reshape({t.numel() / t.dim(-1), t.dim(-1)}).slice(row, count);
     };

@@ -2,6 +2,7 @@
 
 #include "autograd/conv.h"
 #include "autograd/conv_backward.h"
+#include "autograd/converted.h"
 #include "autograd/norm_parts.h"
 #include "core/op_event.h"
 #include "core/op_scope.h"
@@ -47,12 +48,6 @@ NormStatistics statistics(const Shape& x, const Var& weight, const BatchNormStat
   return batch;
 }
 
-Tensor rounded_to(DType dtype, const Tensor& t) {
-  if (t.dtype() == dtype) return t;
-  Tensor rounded = Tensor::empty(t.shape(), dtype, t.device());
-  kernels::cast(t, rounded);
-  return rounded;
-}
 }  // namespace
 
 NormBackward::Sums NormBackward::reduce(const Tensor& dy) const {
@@ -64,8 +59,8 @@ NormBackward::Sums NormBackward::reduce(const Tensor& dy) const {
   s.dbias = Tensor::empty(weight.shape(), dtype, weight.device());
   s.dweight = Tensor::like(s.dbias);
   kernels::batch_norm_backward_reduce(dy, x, mask.defined() ? &mask : nullptr, p, s.dbias, s.dweight);
-  s.sum_dy = rounded_to(weight.dtype(), s.dbias);
-  s.sum_dy_xhat = rounded_to(weight.dtype(), s.dweight);
+  s.sum_dy = converted(s.dbias, weight.dtype());
+  s.sum_dy_xhat = converted(s.dweight, weight.dtype());
   if (travels) {
     const int64_t channels = weight.numel();
     s.message = Tensor::empty({2 * channels}, dtype, weight.device());
@@ -87,7 +82,7 @@ NormBackward::Result NormBackward::apply(const Tensor& dy, const Sums& sums) con
     Tensor sum_dy = sums.sum_dy, sum_dy_xhat = sums.sum_dy_xhat;
     if (sums.message.defined()) {  // of all processes: means rather than sums: the count of all is on the device
       const int64_t channels = weight.numel();
-      Tensor means = rounded_to(weight.dtype(), sums.message);
+      Tensor means = converted(sums.message, weight.dtype());
       kernels::binary_forward(kernels::Binary::div, means, statistics.count, means);
       sum_dy = means.slice(0, channels);
       sum_dy_xhat = means.slice(channels, channels);

@@ -17,6 +17,9 @@ inline bool sums_by_sample(const Var& weight) {
   return weight.is_weight() && weight.dtype() == DType::f32 && weight.device().sums_by_sample();
 }
 
+// Of x [N,...]: N; [C] is one.
+inline int64_t samples_of(const Shape& x) { return x.rank() > 1 ? x[0] : 1; }
+
 // f(first, count, parts) fills `parts` with what samples first to first + count add. Of all samples at once, or sample
 // by sample; `parts` are tensors like `likes`, undefined where those are. Returns the sums, f64 if by sample.
 template <size_t K, typename F>

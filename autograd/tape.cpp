@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "autograd/converted.h"
 #include "core/error.h"
 #include "core/op_scope.h"
 #include "kernels/elementwise.h"
@@ -67,9 +68,7 @@ void Var::clear_grad() {
 
 void Var::round_grad() {
   if (!grad().defined() || grad().dtype() != DType::f64 || value_.dtype() == DType::f64) return;
-  Tensor rounded = Tensor::like(value_);
-  kernels::cast(grad(), rounded);
-  set_grad(std::move(rounded));
+  set_grad(autograd::converted(grad(), value_.dtype()));
 }
 
 bool Var::is_parameter() const { return node_ && node_->leaf; }
@@ -141,18 +140,13 @@ Var record(std::string_view op, const std::vector<Var>& inputs, Tensor y, Backwa
 Tensor reuse_or_like(const Tensor& dy) { return dy.use_count() == 1 ? dy : Tensor::like(dy); }
 
 namespace {
-// A weight's gradient may be a sum in f64 where one operator reads it and f32 where another does.
-Tensor as_double(const Tensor& t) {
-  Tensor wide = Tensor::empty(t.shape(), DType::f64, t.device());
-  kernels::cast(t, wide);
-  return wide;
-}
-
 void accumulate(Tensor& slot, Tensor grad) {
   if (!slot.defined()) {
     slot = std::move(grad);
   } else if (slot.dtype() != grad.dtype() && (slot.dtype() == DType::f64 || grad.dtype() == DType::f64)) {
-    slot.dtype() == DType::f64 ? accumulate(slot, as_double(grad)) : accumulate(slot = as_double(slot), grad);
+    // A weight's may be a sum in f64 where one operator reads it and f32 where another does.
+    slot = autograd::converted(slot, DType::f64);
+    accumulate(slot, autograd::converted(grad, DType::f64));
   } else if (slot.use_count() == 1) {
     kernels::add_scaled(slot, 1, grad, 1, slot);
   } else if (grad.use_count() == 1) {

@@ -65,20 +65,16 @@ void DataParallel::arrive(size_t i) {
   if (slot.bucket == kNoBucket) return;
   Bucket& bucket = buckets_[slot.bucket];
   const bool as_planned = slot.code == code_of(bucket.dtype);
-  if (bucket.in_place && as_planned) {
-    bucket.flat = gradient.use_count() == 1 ? gradient : gradient.clone();
-    slot.var.clear_grad();
-  } else if (bucket.in_place) {
-    bucket.flat = Tensor::zeros(slot.var.shape(), bucket.dtype, slot.var.device());
-  } else {
-    Tensor part = bucket.flat.slice(slot.offset, slot.var.value().numel());
-    if (as_planned) {
-      part.copy_from(gradient.reshape(part.shape()));
-      slot.var.clear_grad();  // its memory serves the rest of the backward pass
-    } else {
-      part.fill_zero();
-    }
-  }
+  const int64_t count = slot.var.value().numel();
+  if (bucket.in_place && as_planned)
+    bucket.flat = (gradient.use_count() == 1 ? gradient : gradient.clone()).reshape({count});
+  else if (bucket.in_place)
+    bucket.flat = Tensor::zeros({count}, bucket.dtype, slot.var.device());
+  else if (as_planned)
+    bucket.flat.slice(slot.offset, count).copy_from(gradient.reshape({count}));
+  else
+    bucket.flat.slice(slot.offset, count).fill_zero();
+  if (as_planned) slot.var.clear_grad();  // a copy's memory serves the rest of the backward pass
   --bucket.missing;
   start_complete();
 }
@@ -171,10 +167,8 @@ void DataParallel::collect(const std::vector<int64_t>& codes) {
     }
     const DType dtype = dtype_of_code(codes[i]);
     if (slot.bucket != kNoBucket && buckets_[slot.bucket].dtype == dtype) {
-      const Bucket& bucket = buckets_[slot.bucket];
-      slot.var.set_grad(bucket.in_place
-                            ? bucket.flat
-                            : bucket.flat.slice(slot.offset, slot.var.value().numel()).reshape(slot.var.shape()));
+      const Tensor& flat = buckets_[slot.bucket].flat;
+      slot.var.set_grad(flat.slice(slot.offset, slot.var.value().numel()).reshape(slot.var.shape()));
       continue;
     }
     // The first time, and where something has changed: as it is, and in a bucket from the next time on.

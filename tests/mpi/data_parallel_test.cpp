@@ -91,7 +91,7 @@ TEST_CASE("gradients are summed over the processes, in buckets and where they li
   }
 }
 
-TEST_CASE("gradients summed over the processes are those of one backward pass") {
+TEST_CASE("a second backward pass before its sums are finished is refused, and abandoned ones are forgotten") {
   const auto cpu = Device::create("cpu");
   Gradients g(*cpu);
   train::DataParallel parallel(*g.model, test::world(), {.sync_bn = false, .in_place_bytes = 1});
@@ -105,4 +105,6 @@ TEST_CASE("gradients summed over the processes are those of one backward pass") 
   g.model->clear_grads();
   arrive();
   parallel.finish();
+  REQUIRE(g.names.back() == "head.bias");  // of 4x4 positions
+  check_all(g.vars.back().grad(), 16.0 * test::world().size());
 }
